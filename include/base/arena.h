@@ -5,7 +5,7 @@
  * allocate is bounded at the edge. Freeing wipes what was used.
  *
  *     _cleanup_(arena_free) Arena *arena = arena_new();
- *     Row *rows = new (arena, Row, 10);
+ *     Row *rows = NEW(arena, Row, 10);
  *     Str path = arena_fmt(arena, "/v1/projects/" STR_FMT, STR_ARG(id));
  */
 #ifndef BASE_ARENA_H
@@ -24,7 +24,7 @@ size_t arena_used(const Arena *arena);
 
 /* count zeroed objects of size bytes, aligned for any type; dies on overflow. */
 void *arena_alloc(Arena *arena, size_t count, size_t size);
-#define new (arena, Type, count) ((Type *)arena_alloc((arena), (count), sizeof(Type)))
+#define NEW(arena, Type, count) ((Type *)arena_alloc((arena), (count), sizeof(Type)))
 
 Str arena_str(Arena *arena, Str s);       /* a copy, NUL-terminated behind its end */
 const char *arena_c(Arena *arena, Str s); /* the same as a C string; dies on an inner NUL */
