@@ -10,7 +10,6 @@ typedef struct Migration {
     int number;
     const char *name;
     const char *sql;
-    const char *sha256; /* hex */
 } Migration;
 extern const Migration MIGRATIONS[]; /* generated; ends with number 0 */
 
