@@ -124,6 +124,8 @@ Bytes arena_bytes(Arena *arena, Bytes b)
 
 Str arena_vfmt(Arena *arena, const char *format, va_list args)
 {
+    if (format == NULL)
+        die("a text without a format was asked for");
     va_list again;
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
