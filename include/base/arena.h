@@ -32,6 +32,9 @@ Bytes arena_bytes(Arena *arena, Bytes b);
 Str arena_fmt(Arena *arena, const char *format, ...) PRINTF(2, 3);
 Str arena_vfmt(Arena *arena, const char *format, va_list args) PRINTF(2, 0);
 
+/* fn(arg) when the arena is cleared or freed, last added first: for what is not the arena's own memory. */
+void arena_defer(Arena *arena, void (*fn)(void *arg), void *arg);
+
 /* An error whose detail is made in the arena; code is a literal. */
 #define FAIL_FMT(arena, err_kind, err_code, ...) FAIL_STR(err_kind, err_code, arena_fmt((arena), __VA_ARGS__))
 

@@ -24,6 +24,9 @@ void json_start(void); /* once, before any other JSON call and before threads */
 
 void json_release(json_t **value); /* for _cleanup_(json_release) json_t *body = NULL; */
 
+/* Gives the reference to the arena: it is dropped when the arena is. Returns the value, borrowed. */
+json_t *json_adopt(Arena *arena, json_t *value);
+
 /* Err codes: "json-too-large", "json-too-deep", "json-too-many-members", "json-not-utf8", "json-malformed" (the detail
  * says line and column, never the text), "json-duplicate-member". */
 CHECKED Err json_parse(Str text, JsonLimits limits, json_t **ret_value);

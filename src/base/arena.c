@@ -17,8 +17,16 @@ struct Chunk {
     _Alignas(16) unsigned char data[];
 };
 
+typedef struct Deferred Deferred;
+struct Deferred {
+    void (*fn)(void *arg);
+    void *arg;
+    Deferred *next;
+};
+
 struct Arena {
     Chunk *first; /* the newest */
+    Deferred *deferred;
     size_t used;
     size_t next_bytes;
 };
@@ -55,8 +63,18 @@ static void drop_later_chunks(Arena *arena)
     }
 }
 
+void arena_defer(Arena *arena, void (*fn)(void *arg), void *arg)
+{
+    Deferred *deferred = NEW(arena, Deferred, 1);
+    *deferred = (Deferred){ .fn = fn, .arg = arg, .next = arena->deferred };
+    arena->deferred = deferred;
+}
+
 void arena_clear(Arena *arena)
 {
+    for (Deferred *deferred = arena->deferred; deferred != NULL; deferred = deferred->next)
+        deferred->fn(deferred->arg);
+    arena->deferred = NULL;
     drop_later_chunks(arena);
     explicit_bzero(arena->first->data, arena->first->used);
     arena->first->used = 0;

@@ -74,9 +74,10 @@ Err config_load(Arena *arena, Str path, Str env_prefix, const FieldTable *table,
 {
     Str text;
     YamlLines lines = { 0 };
-    _cleanup_(json_release) json_t *root = NULL;
+    json_t *root = NULL;
     TRY(file_read(arena, path, CONFIG_BYTES_MAX, &text));
     TRY(yaml_parse_lines(arena, path, text, &lines, &root));
+    json_adopt(arena, root); /* members of kind Json borrow from it */
     if (!json_is_object(root))
         return FAIL_FMT(arena, ERR_INVALID, "bad-config", STR_FMT ": must be a mapping of settings", STR_ARG(path));
     TRY(apply_environment(arena, env_prefix, root, table));

@@ -52,24 +52,19 @@ static void id_bytes(uint8_t *out, size_t len)
 
 Uuid uuid_v7(Time now)
 {
-    static _Thread_local Uuid last;
+    /* For one asked millisecond, the time and the 12 bits behind it count up as one number, so that ids rise. */
+    static _Thread_local uint64_t asked_ms, stamp; /* stamp: 48 bits of time, 12 of count */
     Uuid id;
     uint64_t ms = (uint64_t)(now.us / US_PER_MS);
     id_bytes(id.b, sizeof(id.b));
+    uint64_t random_count = (uint64_t)(id.b[6] & 0x07) << 8 | id.b[7]; /* the upper half is left to count into */
+    stamp = ms == asked_ms ? stamp + 1 : ms << 12 | random_count;
+    asked_ms = ms;
     for (int i = 0; i < 6; i++)
-        id.b[i] = (uint8_t)(ms >> (8 * (5 - i)));
-    id.b[6] = (uint8_t)((id.b[6] & 0x0f) | 0x70);
+        id.b[i] = (uint8_t)(stamp >> (12 + 8 * (5 - i)));
+    id.b[6] = (uint8_t)(0x70 | (stamp >> 8 & 0x0f));
+    id.b[7] = (uint8_t)stamp;
     id.b[8] = (uint8_t)((id.b[8] & 0x3f) | 0x80);
-    if (memcmp(id.b, last.b, 6) == 0 && uuid_compare(id, last) < 0) {
-        /* The same millisecond: one above the last in its 12 random bits, while they have room. */
-        unsigned count = (unsigned)((last.b[6] & 0x0f) << 8 | last.b[7]);
-        if (count < 0xfff) {
-            count++;
-            id.b[6] = (uint8_t)(0x70 | count >> 8);
-            id.b[7] = (uint8_t)count;
-        }
-    }
-    last = id;
     return id;
 }
 

@@ -45,6 +45,18 @@ void json_release(json_t **value)
     *value = NULL;
 }
 
+static void drop_reference(void *value)
+{
+    json_decref(value);
+}
+
+json_t *json_adopt(Arena *arena, json_t *value)
+{
+    if (value != NULL)
+        arena_defer(arena, drop_reference, value);
+    return value;
+}
+
 typedef struct Scan {
     Str text;
     size_t at;
