@@ -176,10 +176,12 @@ static void decide(Exchange *exchange, World *world, Prompt *prompt, const Reque
     decide_pace(exchange, &world->options, prompt);
 }
 
-void exchange_begin(Exchange *exchange, World *world, Prompt *prompt, const Request *request, int64_t now_us)
+void exchange_begin(
+    Exchange *exchange, World *world, Prompt *prompt, Buf *scratch, const Request *request, int64_t now_us)
 {
     const Dialect *dialect = text_eq(request->path, TEXT("/v1/messages")) ? &ANTHROPIC : &OPENAI;
     *exchange = (Exchange){ .dialect = dialect, .status = 200, .started_us = now_us, .created_s = now_us / 1000000 };
+    exchange->scratch = scratch;
     exchange->keep_alive = request->keep_alive;
     text_copy(exchange->path, sizeof exchange->path, request->path);
     make_id(exchange->request_id, sizeof exchange->request_id, TEXT("req_"));
@@ -241,25 +243,23 @@ static void put_body(Exchange *exchange, Buf *body)
     }
 }
 
+static Buf *fresh_scratch(Exchange *exchange)
+{
+    exchange->scratch->len = 0;
+    return exchange->scratch;
+}
+
 void exchange_answer(Exchange *exchange, Buf *out, size_t *ret_body_at)
 {
-    static _Thread_local Buf body;
-    body.len = 0;
-    put_body(exchange, &body);
+    Buf *body = fresh_scratch(exchange);
+    put_body(exchange, body);
     put_head(exchange, out, TEXT("application/json"));
     PUT(out, "content-length: ");
-    buf_int(out, (int64_t)body.len);
+    buf_int(out, (int64_t)body->len);
     PUT(out, "\r\n\r\n");
     if (ret_body_at)
         *ret_body_at = out->len;
-    buf_put(out, buf_text(&body));
-}
-
-static Buf *event_scratch(void)
-{
-    static _Thread_local Buf event;
-    event.len = 0;
-    return &event;
+    buf_put(out, buf_text(body));
 }
 
 static void put_chunk(Buf *out, const Buf *chunk)
@@ -283,7 +283,7 @@ void exchange_stream_head(Exchange *exchange, Buf *out)
 
 void exchange_stream_opening(Exchange *exchange, Buf *out)
 {
-    Buf *event = event_scratch();
+    Buf *event = fresh_scratch(exchange);
     exchange->served.reasoning = exchange->reasoning;
     exchange->dialect->opening(event, exchange);
     exchange->usage_start_sent = exchange->dialect == &ANTHROPIC;
@@ -292,7 +292,7 @@ void exchange_stream_opening(Exchange *exchange, Buf *out)
 
 void exchange_stream_content(Exchange *exchange, Buf *out)
 {
-    Buf *event = event_scratch();
+    Buf *event = fresh_scratch(exchange);
     int64_t from = exchange->served.output;
     int64_t to = exchange->visible * (exchange->events_sent + 1) / exchange->events;
     exchange->dialect->content(event, exchange, exchange_text(from, to));
@@ -303,7 +303,7 @@ void exchange_stream_content(Exchange *exchange, Buf *out)
 
 void exchange_stream_closing(Exchange *exchange, Buf *out)
 {
-    Buf *event = event_scratch();
+    Buf *event = fresh_scratch(exchange);
     exchange->dialect->closing(event, exchange);
     exchange->usage_sent = exchange->dialect == &ANTHROPIC || exchange->include_usage;
     put_chunk(out, event);
@@ -312,7 +312,7 @@ void exchange_stream_closing(Exchange *exchange, Buf *out)
 
 void exchange_stream_error(Exchange *exchange, Buf *out)
 {
-    Buf *event = event_scratch();
+    Buf *event = fresh_scratch(exchange);
     if (exchange->fault.kind == FAULT_ERROR_EVENT)
         exchange->dialect->error_event(event, exchange);
     else if (exchange->fault.kind == FAULT_MALFORMED)

@@ -35,6 +35,7 @@ extern const Dialect OPENAI, ANTHROPIC;
 struct Exchange {
     const Dialect *dialect;
     Key *key;
+    Buf *scratch; /* the loop's, for what is being built */
     char request_id[40];
     char answer_id[40];
     char path[48];
@@ -62,8 +63,9 @@ struct Exchange {
     int64_t ended_us;
 };
 
-/* Decides. The prompt is the caller's scratch memory. */
-void exchange_begin(Exchange *exchange, World *world, Prompt *prompt, const Request *request, int64_t now_us);
+/* Decides. The prompt and the scratch buffer are the caller's, to use again; the scratch must outlive the exchange. */
+void exchange_begin(
+    Exchange *exchange, World *world, Prompt *prompt, Buf *scratch, const Request *request, int64_t now_us);
 
 /* The whole answer, head included. ret_body_at (may be NULL) is where the body starts. */
 void exchange_answer(Exchange *exchange, Buf *out, size_t *ret_body_at);

@@ -62,7 +62,8 @@ struct Loop {
     Conn conns; /* head of the ring of all */
     Conn *graveyard;
     Prompt prompt;
-    Buf out;
+    Buf out;     /* an answer on its way to the socket */
+    Buf scratch; /* a part of an answer while it is built */
     char *received;
 };
 
@@ -345,7 +346,7 @@ static void conn_answer(Conn *conn)
 static void conn_call(Conn *conn, const Request *request)
 {
     Exchange *exchange = &conn->exchange;
-    exchange_begin(exchange, conn->loop->world, &conn->loop->prompt, request, conn->loop->now_us);
+    exchange_begin(exchange, conn->loop->world, &conn->loop->prompt, &conn->loop->scratch, request, conn->loop->now_us);
     conn->has_exchange = true;
     conn->close_after = !request->keep_alive;
     conn->state = STATE_WAITING;
@@ -375,11 +376,11 @@ static void conn_control(Conn *conn, const Request *request, int status, const B
 
 static void conn_route(Conn *conn, const Request *request)
 {
-    static _Thread_local Buf body;
+    Buf *body = &conn->loop->scratch;
     int status;
-    body.len = 0;
-    if (control_answer(conn->loop->world, request, &body, &status))
-        conn_control(conn, request, status, &body);
+    body->len = 0;
+    if (control_answer(conn->loop->world, request, body, &status))
+        conn_control(conn, request, status, body);
     else
         conn_call(conn, request);
 }
@@ -667,6 +668,7 @@ void loop_free(Loop *loop)
         close(loop->listener);
     prompt_release(&loop->prompt);
     buf_release(&loop->out);
+    buf_release(&loop->scratch);
     free(loop->received);
     free(loop);
 }
