@@ -163,7 +163,7 @@ Str body_edit(Arena *arena, const ChatBody *body, Str target_model)
     bool usage_first = usage.at <= model.at;
     const Splice splices[] = { usage_first ? usage : model, usage_first ? model : usage };
 
-    char *out = new (arena, char, body->text.len + model.put.len + usage.put.len + 1);
+    char *out = NEW(arena, char, body->text.len + model.put.len + usage.put.len + 1);
     size_t len = 0, at = 0;
     for (size_t i = 0; i < COUNT_OF(splices); i++) {
         memcpy(out + len, body->text.ptr + at, splices[i].at - at);

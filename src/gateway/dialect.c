@@ -140,7 +140,7 @@ const char *fault_name(Fault fault)
 Str json_quote(Arena *arena, Str text)
 {
     static const char hex[] = "0123456789abcdef";
-    char *out = new (arena, char, text.len * 6 + 3);
+    char *out = NEW(arena, char, text.len * 6 + 3);
     size_t len = 0;
     out[len++] = '"';
     for (size_t i = 0; i < text.len; i++) {

@@ -234,7 +234,7 @@ static uint32_t unicode_escape(const char **p, const char *end)
 static Str unescape(Arena *arena, Str inner)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    char *out = new (arena, char, inner.len + 1);
+    char *out = NEW(arena, char, inner.len + 1);
     size_t len = 0;
     const char *end = inner.ptr + inner.len;
     for (const char *p = inner.ptr; p < end;) {
