@@ -30,19 +30,19 @@
 #define USAGE_DEPTH_MAX 16
 
 typedef enum UsageFlag {
-    USAGE_CONTRADICTION = 1,   /* a class would be negative: it is absent, the difference is in the residual */
-    USAGE_RESIDUAL = 2,        /* the provider's total is not the sum of the classes */
-    USAGE_BAD_VALUE = 4,       /* a count was negative, fractional or beyond 64 bits; taken as absent */
-    USAGE_OTHER_READING = 8,   /* not the dialect's first reading: the provider's total chose another */
-    USAGE_TOP_DIFFERS = 16,    /* the totals hide what the iterations bill, or disagree with them */
+    USAGE_CONTRADICTION = 1,     /* a class would be negative: it is absent, the difference is in the residual */
+    USAGE_RESIDUAL = 2,          /* the provider's total is not the sum of the classes */
+    USAGE_BAD_VALUE = 4,         /* a count was negative, fractional or beyond 64 bits; taken as absent */
+    USAGE_OTHER_READING = 8,     /* not the dialect's first reading: the provider's total chose another */
+    USAGE_TOP_DIFFERS = 16,      /* the totals hide what the iterations bill, or disagree with them */
     USAGE_SPELLINGS_DIFFER = 32, /* two spellings of one count disagree; the detailed one counts */
-    USAGE_EMPTY = 64,          /* well-formed, but no count that the dialect knows */
+    USAGE_EMPTY = 64,            /* well-formed, but no count that the dialect knows */
 } UsageFlag;
 
 /* One priced quantity vector. Strings are borrowed from the raw bytes. */
 typedef struct UsageUnit {
-    Str model; /* empty: the model that answered the attempt */
-    Str kind;  /* "message", or an iteration's type: "compaction", "advisor_message" */
+    Str model;        /* empty: the model that answered the attempt */
+    Str kind;         /* "message", or an iteration's type: "compaction", "advisor_message" */
     uint32_t present; /* bit of each meter that has a quantity */
     uint32_t flags;   /* of UsageFlag */
     int64_t residual;
@@ -70,7 +70,6 @@ bool usage_dialect_known(Str dialect);
  * "cohere", "openrouter", ...). `endpoint` and `stream` are hints that version 1 does not need: the shape of the
  * numbers decides. ERR_INVALID with code "usage-unknown-dialect", "usage-too-large" or "usage-malformed".
  */
-CHECKED Err usage_normalise(
-    Arena *arena, Str dialect, Str endpoint, bool stream, Str raw, UsageReading *ret_reading);
+CHECKED Err usage_normalise(Arena *arena, Str dialect, Str endpoint, bool stream, Str raw, UsageReading *ret_reading);
 
 #endif

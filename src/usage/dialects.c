@@ -1,6 +1,6 @@
 /* dialects.c: what each provider's numbers mean. Data, versioned by USAGE_NORMALISER_VERSION. */
 /* clang-format off */
-#include "usage/dialects.h"
+#include "dialects.h"
 
 #define S(name) SLOT_##name
 #define M(name) METER_##name

@@ -1,9 +1,10 @@
 /*
- * dialects.h: the tables behind usage_normalise: where counts stand in providers' JSON, and how each dialect reads them.
+ * dialects.h: the tables behind usage_normalise: where counts stand in providers' JSON, and how each dialect reads
+ * them.
  *
  * A slot is one path in a usage object. A reading is a list of terms (meter = Σ plus − Σ minus) with the identity that
- * proves it. A dialect is an ordered list of readings: among those whose `needs` slot is there, the first whose
- * identity holds is taken; when none holds, the first without a contradiction.
+ * proves it. A dialect is an ordered list of readings: among those whose `needs` slot is there, the first that adds up
+ * is taken; when none does, the one that comes nearest (reading_rank).
  */
 #ifndef USAGE_DIALECTS_H
 #define USAGE_DIALECTS_H

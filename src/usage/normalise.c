@@ -67,14 +67,18 @@ static Wide term_value(const Counts *counts, const Term *term)
     return value;
 }
 
-static Wide expected_total(const Counts *counts, const Reading *reading)
+static Wide parts_total(const Counts *counts, const Reading *reading)
 {
-    if (reading->total != SLOT_NONE && has(counts, reading->total))
-        return counts->value[reading->total];
     Wide total = 0;
     for (size_t i = 0; i < COUNT_OF(reading->parts) && reading->parts[i] != SLOT_NONE; i++)
         total += value_of(counts, reading->parts[i]);
     return total;
+}
+
+static Wide expected_total(const Counts *counts, const Reading *reading)
+{
+    bool stated = reading->total != SLOT_NONE && has(counts, reading->total);
+    return stated ? counts->value[reading->total] : parts_total(counts, reading);
 }
 
 static int64_t narrowed(Wide value)
@@ -107,20 +111,32 @@ static void reading_apply(const Reading *reading, const Counts *counts, UsageUni
         unit->flags |= USAGE_RESIDUAL;
 }
 
-/* The first reading whose identity holds; else the first without a contradiction; else the first. */
+/* How well a reading fits: 3 it adds up; 2 the provider's own sum is made its way, though a class in it cannot be; 1 no
+ * class is impossible, but the sum is another; 0 neither. */
+static int reading_rank(const Reading *reading, const Counts *counts, const UsageUnit *unit)
+{
+    bool contradiction = (unit->flags & USAGE_CONTRADICTION) != 0;
+    if (unit->residual == 0 && !contradiction)
+        return 3;
+    if (contradiction)
+        return parts_total(counts, reading) == expected_total(counts, reading) ? 2 : 0;
+    return 1;
+}
+
+/* The first of the readings that fit best. */
 static void unit_read(const Dialect *dialect, Counts *counts, UsageUnit *ret_unit)
 {
     uint32_t flags = spellings_settle(counts) | (counts->bad_value ? USAGE_BAD_VALUE : 0);
     UsageUnit best = { .flags = USAGE_EMPTY };
     int best_rank = -1;
     bool first = true;
-    for (size_t i = 0; i < dialect->count && best_rank < 2; i++) {
+    for (size_t i = 0; i < dialect->count && best_rank < 3; i++) {
         const Reading *reading = &dialect->readings[i];
         if (!has(counts, reading->needs))
             continue;
         UsageUnit unit = { 0 };
         reading_apply(reading, counts, &unit);
-        int rank = (unit.flags & USAGE_CONTRADICTION) ? 0 : (unit.flags & USAGE_RESIDUAL) ? 1 : 2;
+        int rank = reading_rank(reading, counts, &unit);
         if (rank > best_rank) {
             best_rank = rank;
             best = unit;
@@ -177,7 +193,7 @@ static bool top_agrees(const Counts *top, const Counts *message)
 static void iterations_read(
     Arena *arena, const Dialect *dialect, Scan *scan, const Counts *top, UsageReading *ret_reading)
 {
-    UsageUnit *units = new (arena, UsageUnit, scan->iteration_count + 1);
+    UsageUnit *units = NEW(arena, UsageUnit, scan->iteration_count + 1);
     size_t count = 1;
     Counts message = { .model = top->model, .kind = STR("message") };
     bool hidden = false;
@@ -249,14 +265,14 @@ Err usage_normalise(Arena *arena, Str dialect_name, Str endpoint, bool stream, S
     scan.iterations = NULL;
     scan.iteration_count = 0;
     if (raw.len > 0 && memmem(raw.ptr, raw.len, "\"iterations\"", 12) != NULL)
-        scan.iterations = new (arena, Counts, USAGE_ITERATIONS_MAX);
+        scan.iterations = NEW(arena, Counts, USAGE_ITERATIONS_MAX);
     Counts top;
     TRY(documents_read(&scan, &top));
     UsageReading reading = { .version = USAGE_NORMALISER_VERSION, .service_tier = top.tier };
     if (scan.iteration_count > 0) {
         iterations_read(arena, dialect, &scan, &top, &reading);
     } else {
-        reading.units = new (arena, UsageUnit, 1);
+        reading.units = NEW(arena, UsageUnit, 1);
         reading.count = 1;
         top.kind = STR("message");
         unit_read(dialect, &top, &reading.units[0]);

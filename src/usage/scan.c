@@ -274,9 +274,9 @@ static bool scan_elements(Scan *scan, Place place, bool iterations)
         if (iterations) {
             if (scan->iteration_count == USAGE_ITERATIONS_MAX)
                 return false;
-            inside = (Place){ .counts = &scan->iterations[scan->iteration_count++],
-                .hash = HASH_ROOT,
-                .depth = place.depth };
+            inside = (Place){
+                .counts = &scan->iterations[scan->iteration_count++], .hash = HASH_ROOT, .depth = place.depth
+            };
             *inside.counts = (Counts){ 0 };
         }
         if (!scan_value(scan, inside, STR("")))
@@ -287,8 +287,8 @@ static bool scan_elements(Scan *scan, Place place, bool iterations)
 
 static bool scan_array(Scan *scan, Place place, Str key)
 {
-    bool iterations = place.counts == &scan->top && place.hash == HASH_ROOT && scan->iterations != NULL
-        && str_eq(key, STR("iterations"));
+    bool iterations = place.counts == &scan->top && place.hash == HASH_ROOT && scan->iterations != NULL &&
+                      str_eq(key, STR("iterations"));
     Place inside = { .counts = place.counts,
         .hash = key.len == 0 ? place.hash : hash_segment(place.hash, key_canonical(key)),
         .depth = place.depth + 1,
