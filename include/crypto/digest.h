@@ -22,5 +22,11 @@ CHECKED Err digest_parse(Str text, Digest *ret_digest);
 Digest hmac_sha256(Bytes key, Bytes message);
 /* HKDF extract and expand; okm_len at most 255 * 32. */
 void hkdf_sha256(Bytes ikm, Bytes salt, Bytes info, uint8_t *okm, size_t okm_len);
+/* The two halves, for many expansions of one key: whoever keeps an HkdfKey keeps it as it keeps a Secret. */
+typedef struct HkdfKey {
+    Digest prk;
+} HkdfKey;
+void hkdf_extract(Bytes ikm, Bytes salt, HkdfKey *ret_prk);
+void hkdf_expand(const HkdfKey *prk, Bytes info, uint8_t *okm, size_t okm_len);
 
 #endif

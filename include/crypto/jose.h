@@ -1,11 +1,11 @@
 /*
  * jose.h: the exact JOSE shapes Reeve speaks, and nothing else.
  *
- *   JWS compact, EdDSA (RFC 7515, 8037), header members: alg, kid, typ (others refused; jwk, jku, x5c ignored by being
- * refused) JWS general JSON, EdDSA, many signatures (root documents) JWE compact dir + A256GCM (a secret for a
- * gateway), header: alg, enc, typ, and the bound members of the caller JWE compact ECDH-ES + A256GCM, X25519 (keyring,
- * intake), header: alg, enc, epk, kid, typ (+ apu, apv for Concat KDF when given) JWK OKP Ed25519 and X25519; key ids
- * are RFC 7638 thumbprints (SHA-256, base64url)
+ * - JWS compact, EdDSA (RFC 7515, 8037), header members: alg, kid, typ; jwk, jku, x5c, crit and all else is refused
+ * - JWS general JSON, EdDSA, many signatures (root documents)
+ * - JWE compact dir + A256GCM (a secret for a gateway), header: alg, enc, typ, and the bound members of the caller
+ * - JWE compact ECDH-ES + A256GCM, X25519 (keyring, intake), header: alg, enc, epk, kid, typ, and the bound members
+ * - JWK OKP Ed25519 and X25519; key ids are RFC 7638 thumbprints (SHA-256, base64url)
  *
  * Verification never asks the token which algorithm or key to trust: the caller passes the keys of one role and the
  * typ. Errors: "jose-malformed", "jose-algorithm", "jose-type", "jose-key-unknown", "jose-signature", "cannot-open".
@@ -69,8 +69,20 @@ CHECKED Err jwe_seal_dir(
  * (every member of expected must be there and equal; no member beyond alg, enc, typ and expected may be there). */
 CHECKED Err jwe_open_dir(Arena *arena, const Secret *key, Str typ, const json_t *expected, Str jwe, uint8_t *out,
     size_t out_max, size_t *ret_len);
+/* The same in two steps: read and compare the header once, when a snapshot is activated; open in a microsecond, without
+ * an allocation, at request time. A JwePrepared points into its arena and holds ciphertext only. */
+typedef struct JwePrepared {
+    Str aad;
+    Bytes ciphertext;
+    uint8_t nonce[12];
+    uint8_t tag[16];
+} JwePrepared;
+CHECKED Err jwe_prepare_dir(Arena *arena, Str typ, const json_t *expected, Str jwe, JwePrepared *ret_prepared);
+/* key: 32 bytes, kept by the caller as it keeps a Secret; out_max must be at least the plaintext's length. */
+CHECKED Err jwe_prepared_open(const JwePrepared *prepared, Bytes key, uint8_t *out, size_t out_max, size_t *ret_len);
 CHECKED Err jwe_header(Arena *arena, Str jwe, json_t **ret_header); /* new reference; unverified */
 
+/* ECDH-ES. apu and apv (base64url) go into the key agreement when header_extra, and then expected, has them. */
 CHECKED Err jwe_seal_to(
     Arena *arena, const PublicKey *recipient, Str typ, const json_t *header_extra, Bytes plain, Str *ret_jwe);
 CHECKED Err jwe_open_from(
