@@ -95,7 +95,6 @@ typedef struct Routing {
     List workflows;   /* RoutingWorkflow */
     List client_keys; /* RoutingClientKey */
     Json limits;
-    json_t *document; /* what routing_parse read: owns the Json members; not a member itself */
 } Routing;
 
 typedef struct SecretsVersion {
@@ -132,9 +131,8 @@ extern const FieldTable SECRETS_FIELDS;
 /* v and kind are filled in. */
 Str routing_build(Arena *arena, Routing *routing);
 Str secrets_build(Arena *arena, Secrets *secrets);
-/* ERR_INVALID "object-malformed" (fields say where), "version-unsupported". */
-CHECKED Err routing_parse(Arena *arena, Str text, Routing *ret_routing); /* routing_release when done */
-void routing_release(Routing *routing);
+/* ERR_INVALID "object-malformed" (fields say where), "version-unsupported". What they give lives in the arena. */
+CHECKED Err routing_parse(Arena *arena, Str text, Routing *ret_routing);
 CHECKED Err secrets_parse(Arena *arena, Str text, Secrets *ret_secrets);
 
 /*

@@ -81,7 +81,7 @@ Secret delivery_key(const Secret *fleet_key, Uuid org, Uuid project)
     memcpy(info + sizeof(DELIVERY_INFO) - 1, org.b, 16);
     memcpy(info + sizeof(DELIVERY_INFO) - 1 + 16, project.b, 16);
     Secret key = secret_new(FLEET_KEY_BYTES);
-    hkdf_sha256(secret_bytes(fleet_key), (Bytes){ .ptr = NULL, .len = 0 }, BYTES_OF(info), key.ptr, key.len);
+    hkdf_sha256(secret_bytes(fleet_key), str_bytes(STR("")), BYTES_OF(info), key.ptr, key.len);
     return key;
 }
 

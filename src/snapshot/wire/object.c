@@ -314,14 +314,9 @@ Err routing_parse(Arena *arena, Str text, Routing *ret_routing)
     Routing routing = { 0 };
     TRY(document_parse(arena, &routing_kind, text, &value, &routing));
     TRY(routing_check(arena, &routing));
-    routing.document = TAKE(value);
+    json_adopt(arena, TAKE(value));
     *ret_routing = routing;
     return OK;
-}
-
-void routing_release(Routing *routing)
-{
-    json_release(&routing->document);
 }
 
 static Err check_secret(Arena *arena, const SecretsEntry *entry, size_t n)

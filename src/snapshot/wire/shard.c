@@ -76,7 +76,7 @@ ShardEntry shard_tombstone(Uuid org, Uuid project, int64_t version)
         .org = org,
         .project = project,
         .version = version,
-        .sha256 = digest_of((Bytes){ .ptr = NULL, .len = 0 }),
+        .sha256 = digest_of(str_bytes(STR(""))),
     };
 }
 
@@ -138,7 +138,7 @@ static Err check_entry(Arena *arena, size_t index, const ShardEntry *entry, int 
     bool empty = entry->length == 0;
     if (shard_entry_is_tombstone(entry) != empty)
         return refuse_entry(arena, index, "length", STR("must be zero for a tombstone, and for nothing else"));
-    if (empty && !digest_eq(entry->sha256, digest_of((Bytes){ .ptr = NULL, .len = 0 })))
+    if (empty && !digest_eq(entry->sha256, digest_of(str_bytes(STR("")))))
         return refuse_entry(arena, index, "sha256", STR("must be the digest of nothing for a tombstone"));
     return OK;
 }

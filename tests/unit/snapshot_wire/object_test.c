@@ -180,7 +180,6 @@ static void test_routing_is_read_as_it_was_built(void **state)
     assert_int_equal(300, target->timeouts.idle_ms);
     assert_int_equal(s->key.not_after.us, LIST_AT(RoutingClientKey, out.client_keys, 0)->not_after.us);
     assert_true(str_eq(text, routing_build(arena, &out)));
-    routing_release(&out);
 }
 
 static void test_routing_refuses_references_that_point_nowhere(void **state)
