@@ -1,0 +1,43 @@
+/*
+ * noun.h: what all plain things have in common: they are created, changed under the version the caller knows, removed;
+ * each change leaves a leaf in the audit log and, where gateways care, tells the publisher.
+ *
+ *     const Noun CONNECTION = { .name = "connection", .prefix = "con", .fields = &CONNECTION_FIELDS,
+ *         .insert = &SQL_CONNECTION_INSERT, .lock = &SQL_CONNECTION_LOCK, .update = &SQL_CONNECTION_UPDATE,
+ *         .remove = &SQL_CONNECTION_DELETE, .check = check_connection, .publishes = true };
+ *
+ * The struct has members `id` (Uuid) and, when it can change, `version` (int64_t). Statements take and fill the struct.
+ */
+#ifndef DOMAIN_NOUN_H
+#define DOMAIN_NOUN_H
+
+#include "domain/ctx.h"
+
+typedef struct Noun {
+    const char *name;   /* "connection": audit actions are connection.created, .updated, .deleted */
+    const char *prefix; /* of its TypeID */
+    const FieldTable *fields;
+    const Stmt *insert; /* may return columns: version, created_at… */
+    const Stmt *lock;   /* by Ref, for update */
+    const Stmt *update; /* returns version and updated_at */
+    const Stmt *remove;
+    /* What must hold before it is written; was is NULL for a new one. May complete `now`. */
+    Err (*check)(Ctx *ctx, const void *was, void *now);
+    /* What must hold before it is removed. */
+    Err (*may_remove)(Ctx *ctx, const void *was);
+    const char *const *fixed; /* members that never change, NULL-terminated */
+    bool publishes;           /* gateways see it */
+} Noun;
+
+Uuid noun_id(const Noun *noun, const void *item);
+CHECKED Err noun_create(Ctx *ctx, const Noun *noun, void *item);
+/* The row, locked; ERR_NOT_FOUND without it, ERR_PRECONDITION when the caller named another version. */
+CHECKED Err noun_lock(Ctx *ctx, const Noun *noun, const Ref *ref, void *ret_item);
+CHECKED Err noun_save(Ctx *ctx, const Noun *noun, const void *was, void *now);
+CHECKED Err noun_remove(Ctx *ctx, const Noun *noun, void *item);
+
+/* A leaf of the audit log in this transaction: "connection.updated". The detail is a JSON object without any secret,
+ * and is taken. */
+CHECKED Err audit(Ctx *ctx, const char *action, const char *prefix, Uuid id, json_t *detail);
+
+#endif
