@@ -37,6 +37,7 @@ typedef struct KeySet {
 
 KeyPair ed25519_new(void);
 KeyPair x25519_new(void);
+KeyPair ed25519_from_seed(const Secret *seed); /* 32 bytes, "d" of the private JWK */
 void keypair_release(KeyPair *pair);
 json_t *ed25519_jwk(const PublicKey *key); /* {"kty":"OKP","crv":"Ed25519","x":…,"kid":…} */
 json_t *x25519_jwk(const PublicKey *key);

@@ -76,11 +76,10 @@ static void set_kid(const Curve *curve, PublicKey *key)
     base64url_write(key->kid, BYTES_OF(digest.b));
 }
 
-static KeyPair pair_new(const Curve *curve)
+static KeyPair pair_of(const Curve *curve, const Secret *d)
 {
-    _cleanup_(secret_release) Secret d = secret_random(32);
     KeyPair pair = { .secret = secret_new(curve->secret_bytes) };
-    if (!curve->pair_from_d(d.ptr, pair.public_key.b, pair.secret.ptr))
+    if (d->len != 32 || !curve->pair_from_d(d->ptr, pair.public_key.b, pair.secret.ptr))
         die("a key pair could not be made");
     set_kid(curve, &pair.public_key);
     return pair;
@@ -88,12 +87,19 @@ static KeyPair pair_new(const Curve *curve)
 
 KeyPair ed25519_new(void)
 {
-    return pair_new(&curve_ed25519);
+    _cleanup_(secret_release) Secret d = secret_random(32);
+    return pair_of(&curve_ed25519, &d);
 }
 
 KeyPair x25519_new(void)
 {
-    return pair_new(&curve_x25519);
+    _cleanup_(secret_release) Secret d = secret_random(32);
+    return pair_of(&curve_x25519, &d);
+}
+
+KeyPair ed25519_from_seed(const Secret *seed)
+{
+    return pair_of(&curve_ed25519, seed);
 }
 
 void keypair_release(KeyPair *pair)
