@@ -98,6 +98,7 @@ static Err check_line(Arena *arena, Str line, Str text, Str origin, KeySet keys,
     for (size_t i = 0; i < keys.count; i++) {
         uint8_t hash[KEY_HASH_BYTES];
         key_hash(arena, origin, &keys.items[i], hash);
+        /* allow memcmp: hashes of public keys */
         if (memcmp(hash, blob.ptr, sizeof(hash)) != 0)
             continue;
         if (blob.len != KEY_HASH_BYTES + ED25519_SIGNATURE_BYTES ||

@@ -209,6 +209,7 @@ static Err pair_from_private_jwk(const Curve *curve, Bytes text, KeyPair *ret_pa
         return FAIL(ERR_INVALID, "jwk-malformed", "The JWK's \"d\" is not 32 bytes of base64url.");
     _cleanup_(keypair_release) KeyPair pair = { .public_key = public_key, .secret = secret_new(curve->secret_bytes) };
     uint8_t computed[32];
+    /* allow memcmp: both are public keys */
     if (!curve->pair_from_d(d.ptr, computed, pair.secret.ptr) || memcmp(computed, public_key.b, sizeof(computed)) != 0)
         return FAIL(ERR_INVALID, "jwk-mismatch", "The JWK's \"d\" does not belong to its \"x\".");
     *ret_pair = TAKE(pair);

@@ -174,6 +174,7 @@ Err jws_add_signature(Arena *arena, Str jws_general, const KeyPair *pair, Str ty
 static bool key_was_counted(const PublicKey *const *seen, unsigned count, const PublicKey *key)
 {
     for (unsigned i = 0; i < count; i++)
+        /* allow memcmp: both are public keys */
         if (memcmp(seen[i]->b, key->b, sizeof(key->b)) == 0)
             return true;
     return false;
