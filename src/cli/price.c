@@ -1,0 +1,38 @@
+/* price.c: price books: an import is a difference that somebody approves. */
+#include "cli/cli.h"
+
+#include "base/config.h"
+#include "base/json.h"
+
+#define PRICE_FILE_BYTES_MAX ((size_t)(16 * 1024 * 1024))
+
+static Err price_import(Cli *cli)
+{
+    Str text, format = cli_option(cli, "format");
+    TRY(file_read(cli->arena, cli_argument(cli, "FILE"), PRICE_FILE_BYTES_MAX, &text));
+    bool apply = cli_flag(cli, "apply");
+    Str path = arena_fmt(cli->arena, "/v1/price-books/import?format=" STR_FMT "%s",
+        STR_ARG(path_escape(cli->arena, format)), apply ? "" : "&dry_run=true");
+    _cleanup_(answer_release) Answer answer = { 0 };
+    TRY(cli_call(cli, &(Call){ .method = "POST", .path = path, .raw_body = text }, &answer));
+    TRY(output_item(cli, answer.body, ""));
+    if (!apply)
+        cli_say(cli, "nothing was changed: look at the report, then give --apply");
+    return OK;
+}
+
+static const Option IMPORT_OPTIONS[] = {
+    { "format", "FORMAT", "genai-prices, litellm or reeve", NULL, OPTION_TEXT, true },
+    { "apply", NULL, "publish the prices; without it the report alone", NULL, OPTION_FLAG, false },
+    { 0 },
+};
+
+const Command PRICE_COMMANDS[] = {
+    { .words = "price import",
+        .arguments = "FILE",
+        .options = IMPORT_OPTIONS,
+        .run = price_import,
+        .summary = "Report what a price file would change; publish it with --apply (operators)",
+        .example = "reeve price import prices.json --format genai-prices" },
+    { 0 },
+};
