@@ -11,6 +11,8 @@
 
 int err_http_status(Err err);
 Str problem_document(Arena *arena, Err err, Str request_id);
+/* The same from its parts. */
+Str problem_text(Arena *arena, int status, Str code, Str detail, Str request_id, FieldErrs fields);
 void exchange_reply_err(Exchange *exchange, Err err); /* application/problem+json, Retry-After where it applies */
 
 #endif
