@@ -14,9 +14,11 @@
  *     if (exchange_stream_write(exchange, chunk) > HIGH_WATER) transfer_pause(...);    // on_drain resumes
  *     exchange_stream_end(exchange);
  *
- * Life: an Exchange lives until its reply was sent or its client left, whichever is last to be known; on_close is
- * called exactly once, and after it the pointer is dead. Replying to an exchange whose client left is allowed before
- * on_close returned.
+ * Life: an exchange has two owners, the handler and the connection. The handler lets go by exchange_reply,
+ * exchange_stream_end or exchange_stream_abort, and must do one of them, also when the client has left (then it costs
+ * nothing and sends nothing). The connection lets go when the reply is out or the client left. When both have,
+ * on_close is called exactly once, and after it the pointer is dead. So a pointer in a worker's hands stays good until
+ * its reply. (server_free closes what is left: stop the workers first.)
  */
 #ifndef HTTP_SERVER_H
 #define HTTP_SERVER_H
@@ -58,8 +60,9 @@ typedef struct ServerOptions {
     Str tls_key_file;
     bool proxy_close; /* `tls: proxy`: close after each response */
     ServerLimits limits;
-    /* Called when the header is complete, before the body: returns the body limit, or answers at once (401, 404, 405,
-     * 413...) by filling ret_refusal (its body must be static or in the exchange's arena) and returning false. */
+    /* Called when the header is complete, before the body: may change the body limit, and returns true; or answers at
+     * once (401, 404, 405, 413...) with exchange_reply and returns false. The connection is then closed unless the body
+     * has come already. on_gone and on_close are not called for what admit answered. */
     bool (*admit)(Exchange *exchange, void *arg, size_t *ret_body_max);
     void (*on_request)(Exchange *exchange, void *arg);
     void *arg;

@@ -255,9 +255,10 @@ static bool use_input(Connection *connection)
 
 /* --- the state machine --- */
 
-static ssize_t nothing_yet(void)
+/* EAGAIN would tell libmicrohttpd that the next bytes make an event, which those that are here already do not. */
+static ssize_t not_now(void)
 {
-    errno = EAGAIN;
+    errno = EINTR;
     return -1;
 }
 
@@ -271,8 +272,7 @@ ssize_t connection_read(Connection *connection, void *ptr, size_t len)
         case CONNECTION_READY:
             return tell(connection, ptr, len);
         case CONNECTION_SERVING:
-            connection->has_more = true;
-            return nothing_yet();
+            return not_now();
         case CONNECTION_HEAD:
             if (!read_head(connection, &end))
                 goto ended;
@@ -286,8 +286,17 @@ ssize_t connection_read(Connection *connection, void *ptr, size_t len)
 ended:
     if (!connection->timed_out)
         return end;
-    refuse(connection, (Refusal){ .status = 408, .code = STR("request-timeout"), .detail = STR("The request did not arrive in time.") });
+    refuse(connection,
+        (Refusal){
+            .status = 408, .code = STR("request-timeout"), .detail = STR("The request did not arrive in time.") });
     return tell(connection, ptr, len);
+}
+
+/* The peer's FIN came with bytes that were read: there will be no event to read the end by. */
+static void close_if_deserted(Connection *connection)
+{
+    if (connection->peer_closed && connection->exchange == NULL && connection->input.len == 0)
+        (void)shutdown(connection->fd, SHUT_RDWR);
 }
 
 void connection_next_request(Connection *connection)
@@ -295,6 +304,7 @@ void connection_next_request(Connection *connection)
     connection->exchange = NULL;
     connection->used = true;
     enter_state(connection, CONNECTION_HEAD);
+    close_if_deserted(connection);
 }
 
 /* --- suspended connections --- */
@@ -319,8 +329,10 @@ static void on_peer_event(void *arg, uint32_t events)
 {
     Connection *connection = arg;
     connection->peer_closed = true;
-    if (connection->exchange == NULL)
-        return; /* libmicrohttpd reads the end itself */
+    if (connection->exchange == NULL) {
+        close_if_deserted(connection);
+        return;
+    }
     bool is_certain = (events & (EPOLLHUP | EPOLLERR)) != 0 || connection->exchange->is_stream;
     timer_start(connection->server->loop, &connection->grace, is_certain ? 0 : GONE_GRACE_US, peer_is_gone, connection);
 }
@@ -344,8 +356,7 @@ Connection *connection_of_fd(Server *server, int fd)
 
 static void note_peer(Connection *connection)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (info == NULL || info->client_addr == NULL)
         return;
     const struct sockaddr *address = info->client_addr;
@@ -376,8 +387,7 @@ Connection *connection_new(Server *server, struct MHD_Connection *mhd)
         connection->tls = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
     note_peer(connection);
     set_user_timeout(connection->fd, server->options.limits.idle_s);
-    connection->watch =
-        watch_new(server->loop, connection->fd, EPOLLRDHUP | EPOLLET, on_peer_event, connection);
+    connection->watch = watch_new(server->loop, connection->fd, EPOLLRDHUP | EPOLLET, on_peer_event, connection);
     index_by_fd(server, connection->fd, connection);
     connection->next = server->connections;
     if (connection->next != NULL)

@@ -208,8 +208,7 @@ void exchange_on_close(Exchange *exchange, void (*fn)(Exchange *exchange, bool s
     exchange->on_close_arg = arg;
 }
 
-void exchange_on_drain(
-    Exchange *exchange, size_t low_water, void (*fn)(Exchange *exchange, void *arg), void *arg)
+void exchange_on_drain(Exchange *exchange, size_t low_water, void (*fn)(Exchange *exchange, void *arg), void *arg)
 {
     exchange->low_water = low_water;
     exchange->on_drain = fn;
@@ -230,8 +229,7 @@ static void add_header(Exchange *exchange, Str name, Str value)
 static bool is_framing_header(Str name)
 {
     static const Str framing[] = { STR_INIT("content-length"), STR_INIT("transfer-encoding"), STR_INIT("connection"),
-        STR_INIT("keep-alive"), STR_INIT("upgrade"), STR_INIT("trailer"), STR_INIT("date"),
-        STR_INIT("x-request-id") };
+        STR_INIT("keep-alive"), STR_INIT("upgrade"), STR_INIT("trailer"), STR_INIT("date"), STR_INIT("x-request-id") };
     for (size_t i = 0; i < COUNT_OF(framing); i++)
         if (str_eq_nocase(framing[i], name))
             return true;
@@ -246,7 +244,7 @@ static void add_headers(Exchange *exchange, const Response *response)
     for (size_t i = 0; i < response->header_count; i++)
         if (!is_framing_header(response->headers[i].name))
             add_header(exchange, response->headers[i].name, response->headers[i].value);
-    if (response->close || exchange->head.closes || exchange->server->draining)
+    if (exchange->head.closes || exchange->server->draining)
         (void)MHD_add_response_header(exchange->response, "Connection", "close");
 }
 
@@ -256,6 +254,8 @@ static void respond(Exchange *exchange, struct MHD_Response *made, const Respons
     if (made == NULL)
         die("out of memory (response)");
     exchange->status = response->status;
+    /* A client that has shut its side makes no further event: the connection would linger. */
+    exchange->head.closes |= exchange->connection->peer_closed || response->close;
     add_headers(exchange, response);
     exchange->phase = EXCHANGE_REPLIED;
     connection_resume(exchange->connection);
@@ -271,8 +271,8 @@ void exchange_reply(Exchange *exchange, const Response *response)
     }
     Str body = response->body_static ? response->body : arena_str(exchange->arena, response->body);
     /* The arena outlives libmicrohttpd's use of the body, so it need not copy it again. */
-    respond(exchange,
-        MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.ptr, MHD_RESPMEM_PERSISTENT), response);
+    respond(exchange, MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.ptr, MHD_RESPMEM_PERSISTENT),
+        response);
     handler_ended(exchange);
 }
 

@@ -154,8 +154,8 @@ void loop_post(Loop *loop, void (*fn)(void *arg), void *arg)
     Post *first = atomic_load_explicit(&loop->posts, memory_order_relaxed);
     do
         post->next = first;
-    while (!atomic_compare_exchange_weak_explicit(
-        &loop->posts, &first, post, memory_order_release, memory_order_relaxed));
+    while (
+        !atomic_compare_exchange_weak_explicit(&loop->posts, &first, post, memory_order_release, memory_order_relaxed));
     /* Who finds the stack empty wakes the loop; the others' posts are taken with the first. */
     if (post->next == NULL)
         wake(loop);

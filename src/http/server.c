@@ -68,6 +68,11 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *mhd, const ch
     Exchange *exchange = connection->exchange;
     if (exchange->gone)
         return MHD_NO;
+    /* The first call is for the header, the second for the (empty) body: a reply queued in the first one closes. */
+    if (!exchange->is_announced) {
+        exchange->is_announced = true;
+        return MHD_YES;
+    }
     exchange_fill_reply(exchange);
     if (exchange->phase == EXCHANGE_REPLIED)
         return queue_reply(connection);
@@ -92,8 +97,8 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context, 
     if (connection == NULL || connection->exchange == NULL)
         return;
     Exchange *exchange = connection->exchange;
-    bool is_sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && exchange->phase == EXCHANGE_QUEUED &&
-                   !exchange->stream_aborted;
+    bool is_sent =
+        code == MHD_REQUEST_TERMINATED_COMPLETED_OK && exchange->phase == EXCHANGE_QUEUED && !exchange->stream_aborted;
     if (exchange->head.closes && connection->tls == NULL)
         read_away(connection);
     timer_cancel(&connection->grace);
@@ -131,8 +136,7 @@ static void run_daemon(Server *server)
 static bool is_due(const Server *server)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
-    return server->daemon_ready ||
-           (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0);
+    return server->daemon_ready || (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0);
 }
 
 static int64_t server_deadline_us(void *arg)
@@ -229,17 +233,17 @@ static CHECKED Err start_daemon(Server *server)
     };
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (is_tls ? MHD_USE_TLS : 0);
     MHD_set_panic_func(on_panic, NULL);
-    server->daemon = MHD_start_daemon(flags, server->port, NULL, NULL, on_access, server,      /* */
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,                                             /* */
-        MHD_OPTION_LISTEN_SOCKET, server->listen_fd,                                          /* */
-        MHD_OPTION_CONNECTION_LIMIT, limits->connections_max,                                 /* */
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, limits->connections_per_address_max,              /* */
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, DAEMON_POOL_BYTES,                                /* */
-        MHD_OPTION_CONNECTION_TIMEOUT, 0U,                                                    /* */
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,                                                      /* */
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,                                  /* */
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,                                    /* */
-        MHD_OPTION_ARRAY, is_tls ? tls : &tls[2],                                             /* */
+    server->daemon = MHD_start_daemon(flags, server->port, NULL, NULL, on_access, server, /* */
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,                                         /* */
+        MHD_OPTION_LISTEN_SOCKET, server->listen_fd,                                      /* */
+        MHD_OPTION_CONNECTION_LIMIT, limits->connections_max,                             /* */
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, limits->connections_per_address_max,          /* */
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, DAEMON_POOL_BYTES,                            /* */
+        MHD_OPTION_CONNECTION_TIMEOUT, 0U,                                                /* */
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,                                                  /* */
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,                              /* */
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,                                /* */
+        MHD_OPTION_ARRAY, is_tls ? tls : &tls[2],                                         /* */
         MHD_OPTION_END);
     if (server->daemon == NULL)
         return FAIL(ERR_INTERNAL, "listen", "The HTTP daemon could not be started.");

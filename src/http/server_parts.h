@@ -84,6 +84,7 @@ struct Exchange {
     size_t low_water;
     Buf out; /* a stream's bytes that libmicrohttpd has not taken: out.ptr[out_taken, out.len) */
     size_t out_taken;
+    bool is_announced; /* libmicrohttpd's first call was made */
     bool gone;
     bool ended; /* the handler will not touch it any more: replied, or its stream ended */
     bool done;  /* the connection is done with it */

@@ -58,5 +58,7 @@ __attribute__((visibility("default"))) ssize_t gnutls_record_recv(gnutls_session
     ssize_t got = connection_read(connection, ptr, len);
     if (got >= 0)
         return got;
+    if (errno == EINTR)
+        return GNUTLS_E_INTERRUPTED;
     return errno == EAGAIN ? GNUTLS_E_AGAIN : GNUTLS_E_PREMATURE_TERMINATION;
 }

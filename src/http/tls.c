@@ -53,11 +53,10 @@ static bool is_pair(const TlsKeys *keys)
     gnutls_pubkey_t public_key;
     if (gnutls_pubkey_init(&public_key) != 0)
         return false;
-    bool is_same =
-        gnutls_pubkey_get_key_id(keys->certs[0].pubkey, GNUTLS_KEYID_USE_SHA256, of_cert, &cert_len) == 0 &&
-        gnutls_pubkey_import_privkey(public_key, keys->key, 0, 0) == 0 &&
-        gnutls_pubkey_get_key_id(public_key, GNUTLS_KEYID_USE_SHA256, of_key, &key_len) == 0 &&
-        bytes_eq((Bytes){ of_cert, cert_len }, (Bytes){ of_key, key_len });
+    bool is_same = gnutls_pubkey_get_key_id(keys->certs[0].pubkey, GNUTLS_KEYID_USE_SHA256, of_cert, &cert_len) == 0 &&
+                   gnutls_pubkey_import_privkey(public_key, keys->key, 0, 0) == 0 &&
+                   gnutls_pubkey_get_key_id(public_key, GNUTLS_KEYID_USE_SHA256, of_key, &key_len) == 0 &&
+                   bytes_eq((Bytes){ of_cert, cert_len }, (Bytes){ of_key, key_len });
     gnutls_pubkey_deinit(public_key);
     return is_same;
 }
