@@ -295,7 +295,9 @@ ended:
 /* The peer's FIN came with bytes that were read: there will be no event to read the end by. */
 static void close_if_deserted(Connection *connection)
 {
-    if (connection->peer_closed && connection->exchange == NULL && connection->input.len == 0)
+    char byte;
+    if (connection->peer_closed && connection->exchange == NULL && connection->input.len == 0 &&
+        recvfrom(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0)
         (void)shutdown(connection->fd, SHUT_RDWR);
 }
 
