@@ -36,6 +36,7 @@ typedef struct PoolOptions {
     unsigned size_max;
     int take_timeout_ms; /* waiting for a free connection; then ERR_UNAVAILABLE "database-busy" */
     int statement_timeout_ms;
+    const Stmt *const *statements; /* which to choose from, ending with NULL; NULL is all of sql/ */
 } PoolOptions;
 
 CHECKED Err pool_open(const PoolOptions *options, Pool **ret_pool); /* does not need the database to be up */
