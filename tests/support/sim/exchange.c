@@ -194,6 +194,7 @@ void exchange_begin(
     memcpy(exchange->model, prompt->model, sizeof exchange->model);
     exchange->stream = prompt->stream;
     exchange->include_usage = prompt->include_usage;
+    exchange->output_max = prompt->output_max;
     pthread_mutex_lock(&world->lock);
     decide(exchange, world, prompt, request, now_us);
     pthread_mutex_unlock(&world->lock);
@@ -327,7 +328,7 @@ void exchange_stream_error(Exchange *exchange, Buf *out)
 static const char *outcome_of(const Exchange *exchange, bool complete)
 {
     FaultKind kind = exchange->fault.kind;
-    if (fault_answers_nothing(kind) || kind == FAULT_ERROR_EVENT)
+    if (fault_answers_nothing(kind) || kind == FAULT_ERROR_EVENT || kind == FAULT_HANG_AFTER_EVENTS)
         return fault_name(kind);
     if (exchange->client_gone)
         return "client_gone";
@@ -398,6 +399,10 @@ static void put_line(Buf *line, const Exchange *exchange, bool complete)
     put_text_member(line, TEXT("model"), text_of(exchange->model));
     put_text_member(line, TEXT("key_sha256"), text_of(exchange->key ? exchange->key->digest : NULL));
     put_bool_member(line, TEXT("stream"), exchange->stream);
+    if (exchange->output_max >= 0)
+        put_int_member(line, TEXT("max_tokens"), exchange->output_max);
+    else
+        PUT(line, ",\"max_tokens\":null");
     put_int_member(line, TEXT("status"), exchange->status);
     put_text_member(line, TEXT("outcome"), text_of(outcome_of(exchange, complete)));
     bool has_fault = exchange->fault.kind != FAULT_NONE;

@@ -47,7 +47,8 @@ struct Exchange {
     bool keep_alive;
     bool stream;
     bool include_usage;
-    bool bounded; /* max_tokens ended the output */
+    bool bounded;       /* max_tokens ended the output */
+    int64_t output_max; /* as asked, -1 = not said */
     bool usage_start_sent;
     bool usage_sent;
     bool client_gone;

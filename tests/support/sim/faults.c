@@ -6,6 +6,7 @@ static const Text names[] = {
     [FAULT_HANG] = TEXT_INIT("hang"),
     [FAULT_HANG_AFTER_HEADERS] = TEXT_INIT("hang_after_headers"),
     [FAULT_CUT_AFTER_EVENTS] = TEXT_INIT("cut_after_events"),
+    [FAULT_HANG_AFTER_EVENTS] = TEXT_INIT("hang_after_events"),
     [FAULT_RESET] = TEXT_INIT("reset"),
     [FAULT_EMPTY] = TEXT_INIT("empty"),
     [FAULT_MALFORMED] = TEXT_INIT("malformed"),

@@ -19,6 +19,7 @@ typedef enum FaultKind {
     FAULT_HANG,               /* takes the request and never answers */
     FAULT_HANG_AFTER_HEADERS, /* sends a status line and headers, then nothing */
     FAULT_CUT_AFTER_EVENTS,   /* closes after so many content events; a JSON answer is cut in its middle */
+    FAULT_HANG_AFTER_EVENTS,  /* falls silent after so many content events; a JSON answer in its middle */
     FAULT_RESET,              /* a TCP reset instead of an answer */
     FAULT_EMPTY,              /* 200 without a body, or a stream without events */
     FAULT_MALFORMED,          /* 200 with broken JSON */

@@ -205,7 +205,7 @@ static Buf *fresh_out(Conn *conn)
 static int64_t events_until(const Exchange *exchange, bool *ret_ends_early)
 {
     FaultKind kind = exchange->fault.kind;
-    *ret_ends_early = kind == FAULT_CUT_AFTER_EVENTS || kind == FAULT_ERROR_EVENT;
+    *ret_ends_early = kind == FAULT_CUT_AFTER_EVENTS || kind == FAULT_ERROR_EVENT || kind == FAULT_HANG_AFTER_EVENTS;
     return *ret_ends_early && exchange->fault.events < exchange->events ? exchange->fault.events : exchange->events;
 }
 
@@ -223,6 +223,11 @@ static void conn_end_stream(Conn *conn, Buf *out, bool early)
     else if (!early)
         exchange_stream_closing(exchange, out);
     conn->close_after |= exchange->fault.kind == FAULT_CUT_AFTER_EVENTS;
+    if (exchange->fault.kind == FAULT_HANG_AFTER_EVENTS) {
+        conn->state = STATE_HANGING;
+        conn_send(conn, buf_text(out));
+        return;
+    }
     if (conn_send(conn, buf_text(out)))
         conn_finish(conn);
 }
@@ -315,18 +320,21 @@ static void conn_send_whole(Conn *conn)
     Buf *out = fresh_out(conn);
     size_t body_at;
     exchange_answer(exchange, out, &body_at);
-    if (exchange->fault.kind == FAULT_HANG_AFTER_HEADERS) {
-        conn->state = STATE_HANGING;
-        exchange->usage_sent = false;
+    FaultKind kind = exchange->fault.kind;
+    bool hangs = kind == FAULT_HANG_AFTER_HEADERS || kind == FAULT_HANG_AFTER_EVENTS;
+    bool cut = kind == FAULT_CUT_AFTER_EVENTS || kind == FAULT_HANG_AFTER_EVENTS;
+    if (kind == FAULT_HANG_AFTER_HEADERS) {
         exchange->served = (Served){ 0 };
         out->len = body_at;
+    }
+    if (cut)
+        out->len = body_at + (out->len - body_at) / 2;
+    exchange->usage_sent &= !cut && !hangs;
+    conn->close_after |= cut;
+    if (hangs) {
+        conn->state = STATE_HANGING;
         conn_send(conn, buf_text(out));
         return;
-    }
-    if (exchange->fault.kind == FAULT_CUT_AFTER_EVENTS) {
-        out->len = body_at + (out->len - body_at) / 2;
-        exchange->usage_sent = false;
-        conn->close_after = true;
     }
     if (conn_send(conn, buf_text(out)))
         conn_finish(conn);
@@ -583,7 +591,7 @@ static int loop_wait(Loop *loop)
 
 static void loop_flush(Loop *loop)
 {
-    if (loop->now_us < loop->flush_at_us || !loop->world->journal)
+    if (loop->now_us < loop->flush_at_us || !journal_waits(loop))
         return;
     loop->flush_at_us = loop->now_us + FLUSH_MS * 1000;
     pthread_mutex_lock(&loop->world->lock);

@@ -106,6 +106,7 @@ class Shapes(Case):
     def test_max_tokens_bounds_the_output_and_says_so(self):
         for member in ("max_tokens", "max_completion_tokens"):
             reply = json.loads(self.chat(**{member: 7}))
+            self.assertEqual(7, self.last()["max_tokens"])
             self.assertEqual((7, "length"), (reply["usage"]["completion_tokens"], reply["choices"][0]["finish_reason"]))
         reply = json.loads(self.message(max_tokens=7))
         self.assertEqual((7, "max_tokens"), (reply["usage"]["output_tokens"], reply["stop_reason"]))
@@ -376,6 +377,23 @@ class Faults(Case):
             line = self.last()
             self.assertEqual((kind, True, 0, None), (line["outcome"], line["client_gone"], line["tokens_generated"],
                                                      line["usage"]))
+
+    def test_a_stream_and_an_answer_fall_silent_in_their_middle(self):
+        self.sim.fault("hang_after_events", n=4)
+        for stream, events in ((True, 4), (False, 0)):
+            before = self.sim.stats()["client_disconnects"]
+            connection = http.client.HTTPConnection("127.0.0.1", self.sim.port, timeout=0.3)
+            body = {"model": "m", "stream": stream, "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]}
+            connection.request("POST", OPENAI, json.dumps(body), {"authorization": "Bearer k"})
+            answer = connection.getresponse()
+            with self.assertRaises(socket.timeout):
+                answer.read()
+            answer.close()
+            connection.close()
+            self.wait_for(lambda: self.sim.stats()["client_disconnects"] == before + 1)
+            line = self.last()
+            self.assertEqual(("hang_after_events", None, True), (line["outcome"], line["usage"], line["client_gone"]))
+            self.assertEqual(events or 20, line["tokens_generated"])
 
     def wait_for(self, condition):
         deadline = time.monotonic() + 5
