@@ -194,9 +194,16 @@ def check_floors(tree):
                 yield source.path, line, f'"{header}" reaches into another folder; include by floor'
 
 
+def library_folders():
+    """Where pkg-config says the libraries' headers are, for those that are not in the usual place."""
+    done = subprocess.run(["pkg-config", "--cflags-only-I", "libpq", "libsodium", "libmicrohttpd", "gnutls"],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    return done.stdout.split()
+
+
 def check_headers(tree):
     """Every header compiles alone."""
-    places = ["-Iinclude", "-Itests"] + ([f"-I{tree.build}/generated"] if tree.build else [])
+    places = ["-Iinclude", "-Itests", *library_folders()] + ([f"-I{tree.build}/generated"] if tree.build else [])
     generated = Floors(tree).generated
     for source in tree.c_files("src/", "include/", "tests/"):
         if not source.path.endswith(".h"):
@@ -371,7 +378,7 @@ def main():
     for name in options.checks:
         if name not in CHECKS:
             parser.error(f"no check {name}; there are {', '.join(CHECKS)}")
-    for tool in ("clang-format", "gcc"):
+    for tool in ("clang-format", "gcc", "pkg-config"):
         if not shutil.which(tool):
             print(f"{tool} is missing; run scripts/install-deps", file=sys.stderr)
             return 69
