@@ -31,6 +31,10 @@ void secret_wipe(void *ptr, size_t len);
 CHECKED Err secret_from_file(Str path, size_t bytes_max,
     Secret *ret_secret); /* without one trailing newline; refuses group/other readable files it does not own */
 
+/* A 256-bit key from a passphrase: Argon2id, 3 passes over 64 MiB (about a tenth of a second). */
+#define PASSPHRASE_SALT_BYTES 16
+Secret secret_from_passphrase(Bytes passphrase, const uint8_t *salt);
+
 /* A slab of locked memory for per-call plaintext: one per thread, wiped on give. */
 typedef struct SecretSlab SecretSlab;
 SecretSlab *secret_slab_new(size_t slot_bytes, unsigned slots);

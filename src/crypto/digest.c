@@ -57,12 +57,19 @@ Err digest_parse(Str text, Digest *ret_digest)
     return OK;
 }
 
+/* libsodium declares some pointers never to be null, even of nothing. */
+static const uint8_t *address_of(Bytes bytes)
+{
+    static const uint8_t nothing[1];
+    return bytes.ptr == NULL ? nothing : bytes.ptr;
+}
+
 Digest hmac_sha256(Bytes key, Bytes message)
 {
     Digest digest;
     crypto_auth_hmacsha256_state state;
-    crypto_auth_hmacsha256_init(&state, key.ptr, key.len);
-    crypto_auth_hmacsha256_update(&state, message.ptr, message.len);
+    crypto_auth_hmacsha256_init(&state, address_of(key), key.len);
+    crypto_auth_hmacsha256_update(&state, address_of(message), message.len);
     crypto_auth_hmacsha256_final(&state, digest.b);
     sodium_memzero(&state, sizeof(state));
     return digest;
@@ -85,7 +92,7 @@ void hkdf_expand(const HkdfKey *prk, Bytes info, uint8_t *okm, size_t okm_len)
     for (uint8_t counter = 1; done < okm_len; counter++) {
         crypto_auth_hmacsha256_init(&state, prk->prk.b, sizeof(prk->prk.b));
         crypto_auth_hmacsha256_update(&state, block.b, block_len);
-        crypto_auth_hmacsha256_update(&state, info.ptr, info.len);
+        crypto_auth_hmacsha256_update(&state, address_of(info), info.len);
         crypto_auth_hmacsha256_update(&state, &counter, 1);
         crypto_auth_hmacsha256_final(&state, block.b);
         block_len = sizeof(block.b);

@@ -163,6 +163,20 @@ Err secret_from_file(Str path, size_t bytes_max, Secret *ret_secret)
     return OK;
 }
 
+#define PASSPHRASE_PASSES 3
+#define PASSPHRASE_MEMORY_BYTES (64 * 1024 * 1024)
+
+_Static_assert(PASSPHRASE_SALT_BYTES == crypto_pwhash_argon2id_SALTBYTES, "a salt has the size that Argon2id takes");
+
+Secret secret_from_passphrase(Bytes passphrase, const uint8_t *salt)
+{
+    Secret key = secret_new(32);
+    if (crypto_pwhash(key.ptr, key.len, (const char *)passphrase.ptr, passphrase.len, salt, PASSPHRASE_PASSES,
+            PASSPHRASE_MEMORY_BYTES, crypto_pwhash_ALG_ARGON2ID13) != 0)
+        die("no memory to derive a key from a passphrase");
+    return key;
+}
+
 /* --- slab ----------------------------------------------------------------------------------------------------------
  */
 
