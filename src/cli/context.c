@@ -163,7 +163,7 @@ static Str absolute(Arena *arena, Str path)
     if (full == NULL)
         return path;
     Str copy = arena_str(arena, str_from_c(full));
-    free(full);
+    free(full); /* allow free: realpath allocated it */
     return copy;
 }
 
