@@ -21,4 +21,12 @@ void *mem_alloc(size_t count, size_t size);
 void *mem_grow(void *ptr, size_t count_old, size_t count, size_t size);
 void mem_free(void *ptr); /* NULL is fine */
 
+/* malloc's family for libraries that handle secrets in memory we do not see: they may return NULL, and what is freed or
+ * moved away from is wiped first. */
+void *mem_wiping_malloc(size_t size);
+void *mem_wiping_calloc(size_t count, size_t size);
+void *mem_wiping_realloc(void *ptr, size_t size);
+char *mem_wiping_strdup(const char *text);
+void mem_wiping_free(void *ptr);
+
 #endif

@@ -332,7 +332,11 @@ static void serve_deferred(Loop *loop)
 void loop_part_add(Loop *loop, LoopPart part)
 {
     assert(loop->part_count < PARTS_MAX);
-    loop->parts[loop->part_count++] = part;
+    /* Clients before servers: what a response brings in is replied in the same turn. */
+    size_t at = part.dispatch != NULL ? 0 : loop->part_count;
+    memmove(&loop->parts[at + 1], &loop->parts[at], (loop->part_count - at) * sizeof(LoopPart));
+    loop->parts[at] = part;
+    loop->part_count++;
 }
 
 void loop_part_remove(Loop *loop, void *arg)
