@@ -114,6 +114,8 @@ create policy fleet_organization_own on reeve.fleet_organization
     with check ((select reeve.is_installation()));
 create policy fleet_organization_definer on reeve.fleet_organization to reeve_owner using (true);
 create policy fleet_organization_daemon on reeve.fleet_organization to reeve_publish, reeve_worker using (true);
+comment on policy fleet_organization_daemon on reeve.fleet_organization is
+    'global: a manifest is made for a fleet, from all the organizations it may serve';
 
 grant select, insert, update, delete on reeve.fleet to reeve_api;
 grant select, insert on reeve.fleet_key to reeve_api;

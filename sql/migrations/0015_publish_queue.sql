@@ -15,6 +15,7 @@ alter table reeve.publish_queue force row level security;
 create policy publish_queue_own on reeve.publish_queue using (org = reeve.current_org())
     with check (org = reeve.current_org());
 create policy publish_queue_publish on reeve.publish_queue to reeve_publish using (true);
+comment on policy publish_queue_publish on reeve.publish_queue is 'global: the publisher takes the queue of all organizations';
 create policy publish_queue_definer on reeve.publish_queue to reeve_owner using (true) with check (true);
 grant insert on reeve.publish_queue to reeve_api, reeve_worker;
 grant select, delete on reeve.publish_queue to reeve_publish;

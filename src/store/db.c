@@ -115,6 +115,39 @@ static Err statement_invalid(Db *db, const char *name, const PGresult *result)
     return FAIL_STR(ERR_INTERNAL, "statement-invalid", str_from_c(db->problem));
 }
 
+/* Types that some field can be filled from. Anything else wants a cast in the statement. */
+static bool is_known_type(Oid type)
+{
+    static const Oid known[] = { TYPE_BOOL, TYPE_BYTEA, TYPE_NAME, TYPE_INT8, TYPE_INT2, TYPE_INT4, TYPE_TEXT, TYPE_OID,
+        TYPE_JSON, TYPE_BOOL_ARRAY, TYPE_BYTEA_ARRAY, TYPE_INT2_ARRAY, TYPE_INT4_ARRAY, TYPE_TEXT_ARRAY,
+        TYPE_INT8_ARRAY, TYPE_BPCHAR, TYPE_VARCHAR, TYPE_DATE, TYPE_TIMESTAMPTZ, TYPE_TIMESTAMPTZ_ARRAY, TYPE_NUMERIC,
+        TYPE_VOID, TYPE_UUID, TYPE_UUID_ARRAY, TYPE_JSONB, TYPE_XID8 };
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (known[i] == type)
+            return true;
+    return false;
+}
+
+/* Columns are filled by name, so each has a name of its own and a type that a field can have. */
+static Err check_columns(Db *db, const char *name, const PGresult *description)
+{
+    for (int i = 0; i < PQnfields(description); i++) {
+        const char *column = PQfname(description, i);
+        const char *fault = is_known_type(PQftype(description, i)) ? NULL : "has a type that no field has";
+        if (column[0] == '?')
+            fault = "has no name";
+        for (int j = 0; j < i; j++)
+            if (strcmp(column, PQfname(description, j)) == 0)
+                fault = "is there twice";
+        if (fault != NULL) {
+            snprintf(db->problem, sizeof(db->problem), "The statement %s cannot be used: its column %d, %s, %s.", name,
+                i + 1, column, fault);
+            return FAIL_STR(ERR_INTERNAL, "statement-invalid", str_from_c(db->problem));
+        }
+    }
+    return OK;
+}
+
 static void note_types(Db *db, Prepared *prepared, const PGresult *description)
 {
     int count = PQnparams(description);
@@ -133,8 +166,11 @@ static bool take_prepared(Db *db, Arena *arena, const char *name, Prepared *prep
                 take_command(db, arena, name, deadline_us, &described, &first);
     if (made != NULL && PQresultStatus(made) == PGRES_FATAL_ERROR && err->kind == ERR_NONE)
         *err = first.kind == ERR_INTERNAL ? statement_invalid(db, name, made) : first;
-    if (well && prepared != NULL && PQresultStatus(described) == PGRES_COMMAND_OK)
+    if (well && prepared != NULL && PQresultStatus(described) == PGRES_COMMAND_OK) {
         note_types(db, prepared, described);
+        if (err->kind == ERR_NONE)
+            *err = check_columns(db, name, described);
+    }
     return well;
 }
 

@@ -142,6 +142,10 @@ static const Stmt *const statements[] = { &EVERY_INSERT, &EVERY_GET, &EVERY_ALL,
     &LATE_INSERT, &SLOW_INSERT, &SLOW_COUNT, &SLEEP, &REFUSED, &PID, &ORG, &UNKNOWN_COLUMN, &UNKNOWN_PARAMETER,
     &NULL_NUMBER, &WRONG_TYPE, &TENANT, &TOUCH, NULL };
 static const Stmt *const broken_statements[] = { &EVERY_GET, &MISSPELT, NULL };
+static const Stmt TWICE = { .name = "twice", .sql = "select 1 as a, 2 as a", .roles = "api" };
+static const Stmt NAMELESS = { .name = "nameless", .sql = "select 1 + 1", .roles = "api" };
+static const Stmt STRANGE = { .name = "strange", .sql = "select interval '1 day' as a", .roles = "api" };
+static const Stmt *const unusable[][2] = { { &TWICE, NULL }, { &NAMELESS, NULL }, { &STRANGE, NULL } };
 
 /* --- fixture ------------------------------------------------------------------------------------------------------ */
 
@@ -380,6 +384,18 @@ static void test_a_misspelt_statement_stops_the_pool_by_name(void **state)
     assert_true(err_is(err, "statement-invalid"));
     assert_true(str_contains(err.detail, STR("misspelt")) && str_contains(err.detail, STR("nonsense")));
     pool_free(&pool);
+}
+
+static void test_a_column_that_no_field_could_take_stops_the_pool(void **state)
+{
+    World *w = *state;
+    for (size_t i = 0; i < COUNT_OF(unusable); i++) {
+        Pool *pool = open_pool(w, pg_conninfo(w->arena, &w->database, "api"), 1, 2000, unusable[i]);
+        Db *db = NULL;
+        Err err = pool_take(pool, &db);
+        assert_true(err_is(err, "statement-invalid") && str_contains(err.detail, str_from_c(unusable[i][0]->name)));
+        pool_free(&pool);
+    }
 }
 
 /* --- errors ------------------------------------------------------------------------------------------------------- */
@@ -823,6 +839,7 @@ int main(void)
         CASE(test_a_value_out_of_range_is_the_callers_error),
         CASE(test_a_column_or_parameter_without_a_field_is_named),
         CASE(test_a_misspelt_statement_stops_the_pool_by_name),
+        CASE(test_a_column_that_no_field_could_take_stops_the_pool),
         CASE(test_a_constraints_name_is_the_code_and_its_comment_the_sentence),
         CASE(test_our_own_exceptions_carry_their_status_and_code),
         CASE(test_no_row_is_not_found_unless_allowed),
