@@ -21,9 +21,9 @@ with stored as (
            dialect, stream, outcome, status, end_user, labels, correlation_id, trace_id, request_id, queue_us,
            first_byte_us, total_us)
     select e.org, e.id, e.digest, :data_plane::uuid, e.epoch, e.sequence, e.project,
-           nullif(e.workflow, '00000000-0000-0000-0000-000000000000'),
-           nullif(e.revision, '00000000-0000-0000-0000-000000000000'),
-           nullif(e.client_key, '00000000-0000-0000-0000-000000000000'),
+           e.workflow,
+           e.revision,
+           e.client_key,
            e.dialect, e.stream, e.outcome, nullif(e.status, -1), nullif(e.end_user, ''), nullif(e.labels, '')::jsonb,
            nullif(e.correlation_id, ''), nullif(e.trace_id, ''), nullif(e.request_id, ''), nullif(e.queue_us, -1),
            nullif(e.first_byte_us, -1), nullif(e.total_us, -1)
@@ -39,11 +39,11 @@ with stored as (
 ), attempts as (
     insert into ledger.attempt (org, event, n, connection, provider, model_asked, model_answered, outcome, status,
            secret, secret_version, connect_us, first_byte_us, total_us, provider_request_id, lease)
-    select stored.org, stored.id, a.n, nullif(a.connection, '00000000-0000-0000-0000-000000000000'), a.provider,
+    select stored.org, stored.id, a.n, a.connection, a.provider,
            nullif(a.model_asked, ''), nullif(a.model_answered, ''), a.outcome, nullif(a.status, -1),
-           nullif(a.secret, '00000000-0000-0000-0000-000000000000'), nullif(a.secret_version, -1),
+           a.secret, nullif(a.secret_version, -1),
            nullif(a.connect_us, -1), nullif(a.first_byte_us, -1), nullif(a.total_us, -1),
-           nullif(a.provider_request_id, ''), nullif(a.lease, '00000000-0000-0000-0000-000000000000')
+           nullif(a.provider_request_id, ''), a.lease
       from unnest(:a_event::uuid[], :a_n::bigint[], :a_connection::uuid[], :a_provider::text[], :a_model_asked::text[],
                :a_model_answered::text[], :a_outcome::text[], :a_status::bigint[], :a_secret::uuid[],
                :a_secret_version::bigint[], :a_connect_us::bigint[], :a_first_byte_us::bigint[], :a_total_us::bigint[],
@@ -71,7 +71,8 @@ select id from stored;
 -- roles: ingest
 -- Numbers of a data plane that have arrived, whatever became of their events.
 insert into ledger.source as s (data_plane, epoch, seen, last_event)
-values (:data_plane::uuid, :epoch::bigint, :seen::int8multirange, :last_event::timestamptz)
+select :data_plane::uuid, x.epoch, x.seen::int8multirange, x.last_event
+  from unnest(:epochs::bigint[], :ranges::text[], :last_events::timestamptz[]) as x(epoch, seen, last_event)
     on conflict (data_plane, epoch) do update
    set seen = s.seen + excluded.seen, last_event = greatest(s.last_event, excluded.last_event), updated_at = now();
 

@@ -2,6 +2,7 @@
 #include "ledger/ingest.h"
 #include "wire.h"
 
+#include "base/buf.h"
 #include "base/json.h"
 
 #include "store/sql.h"
@@ -86,12 +87,12 @@ static const FieldTable IDS_FIELDS = FIELD_TABLE(Ids, ids_fields);
 
 typedef struct Seen {
     Uuid data_plane;
-    int64_t epoch;
-    Str seen; /* an int8multirange */
-    Time last_event;
+    Ints epochs;
+    Strs ranges; /* int8multirange */
+    Times last_events;
 } Seen;
-static const Field seen_fields[] = { FIELD(Seen, data_plane, .internal = true), FIELD(Seen, epoch, .internal = true),
-    FIELD(Seen, seen, .internal = true), FIELD(Seen, last_event, .internal = true) };
+static const Field seen_fields[] = { FIELD(Seen, data_plane, .internal = true), FIELD(Seen, epochs, .internal = true),
+    FIELD(Seen, ranges, .internal = true), FIELD(Seen, last_events, .internal = true) };
 static const FieldTable SEEN_FIELDS = FIELD_TABLE(Seen, seen_fields);
 
 typedef struct Window {
@@ -416,35 +417,44 @@ static int by_number(const void *a, const void *b)
     return l->sequence < r->sequence ? -1 : l->sequence > r->sequence;
 }
 
-/* One Seen for each epoch: its numbers as ranges, neighbours joined. Refused ones count too: they are not missing. */
-static size_t seen_fill(const Batch *batch, Seen *seen)
+/* The run of numbers from sorted[*at] on, as one range of an epoch. */
+static void add_run(const Batch *batch, const WireEvent **sorted, size_t n, size_t *at, Buf *ranges, Time *last)
 {
-    const WireEvent **sorted = NEW(batch->arena, const WireEvent *, batch->count);
-    size_t n = 0, epochs = 0;
+    const int64_t epoch = sorted[*at]->data.epoch, from = sorted[*at]->data.sequence;
+    int64_t to = from;
+    for (; *at < n && sorted[*at]->data.epoch == epoch && sorted[*at]->data.sequence <= to + 1; (*at)++) {
+        to = sorted[*at]->data.sequence;
+        Time time = uuid_time(sorted[*at]->id);
+        if (time_before(*last, time) && time.us <= batch->now.us + INGEST_AHEAD_US)
+            *last = time;
+    }
+    buf_fmt(ranges, "%c[%lld,%lld]", ranges->len == 0 ? '{' : ',', (long long)from, (long long)to);
+}
+
+/* The numbers of each epoch as ranges, neighbours joined. Refused events count too: they are not missing. */
+static void seen_fill(const Batch *batch, Seen *seen)
+{
+    const WireEvent **sorted = NEW(batch->arena, const WireEvent *, batch->count + 1);
+    size_t n = 0;
     for (size_t i = 0; i < batch->count; i++)
         if (batch->items[i].decoded)
             sorted[n++] = &batch->items[i].event;
     qsort(sorted, n, sizeof(WireEvent *), by_number);
+    seen->data_plane = batch->source->data_plane;
+    seen->epochs.items = NEW(batch->arena, int64_t, n + 1);
+    seen->ranges.items = NEW(batch->arena, Str, n + 1);
+    seen->last_events.items = NEW(batch->arena, Time, n + 1);
     for (size_t i = 0; i < n;) {
         _cleanup_(buf_release) Buf ranges = buf_new(64 * INGEST_EVENTS_MAX);
-        int64_t epoch = sorted[i]->data.epoch;
+        const int64_t epoch = sorted[i]->data.epoch;
         Time last = TIME_NONE;
-        while (i < n && sorted[i]->data.epoch == epoch) {
-            int64_t from = sorted[i]->data.sequence, to = from;
-            for (; i < n && sorted[i]->data.epoch == epoch && sorted[i]->data.sequence <= to + 1; i++) {
-                to = sorted[i]->data.sequence;
-                Time time = uuid_time(sorted[i]->id);
-                last = time_before(last, time) && time.us <= batch->now.us + INGEST_AHEAD_US ? time : last;
-            }
-            buf_fmt(&ranges, "%c[%lld,%lld]", ranges.len == 0 ? '{' : ',', (long long)from, (long long)to);
-        }
+        while (i < n && sorted[i]->data.epoch == epoch)
+            add_run(batch, sorted, n, &i, &ranges, &last);
         buf_add_char(&ranges, '}');
-        seen[epochs++] = (Seen){ .data_plane = batch->source->data_plane,
-            .epoch = epoch,
-            .seen = arena_str(batch->arena, buf_str(&ranges)),
-            .last_event = time_is_none(last) ? batch->now : last };
+        PUT(seen, epochs, epoch);
+        PUT(seen, ranges, arena_str(batch->arena, buf_str(&ranges)));
+        PUT(seen, last_events, time_is_none(last) ? batch->now : last);
     }
-    return epochs;
 }
 
 /* --- the transaction --- */
@@ -540,10 +550,10 @@ static Err batch_store(Batch *batch)
     Ids scope = { .orgs = orgs };
     Rows *rows = NEW(batch->arena, Rows, 1);
     size_t candidates = rows_fill(batch, rows);
-    Seen *seen = NEW(batch->arena, Seen, batch->count + 1);
-    size_t epochs = seen_fill(batch, seen);
+    Seen seen = { 0 };
+    seen_fill(batch, &seen);
     List stored = { 0 };
-    DbCall *calls = NEW(batch->arena, DbCall, epochs + 3);
+    DbCall calls[4];
     size_t n = 0;
     calls[n++] = (DbCall){ .stmt = &SQL_LEDGER_SCOPE_SET, .in = REC(&IDS_FIELDS, &scope) };
     if (candidates > 0)
@@ -553,8 +563,7 @@ static Err batch_store(Batch *batch)
             .ret_list = &stored };
     if (any_quarantined)
         calls[n++] = quarantine;
-    for (size_t i = 0; i < epochs; i++)
-        calls[n++] = (DbCall){ .stmt = &SQL_LEDGER_SOURCE_SEEN, .in = REC(&SEEN_FIELDS, &seen[i]) };
+    calls[n++] = (DbCall){ .stmt = &SQL_LEDGER_SOURCE_SEEN, .in = REC(&SEEN_FIELDS, &seen) };
     TRY(db_pipeline(batch->db, batch->arena, calls, n));
 
     Index index = candidates_by_id(batch);

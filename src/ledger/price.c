@@ -241,23 +241,24 @@ Str price_model_name(const PriceModel *model)
     return model->model;
 }
 
-/* Of the rates that hold now: the one for the longest context that this one exceeds. Rates are sorted so that for one
- * length the last that has begun is the one that holds. */
+/* Rates of a meter and tier come by rising context length, and for one length by rising date: the last that has begun
+ * holds. Of the lengths that the context exceeds, the longest with a price wins; an ended one no longer hides those below. */
 bool price_rate(const PriceModel *model, const PriceQuery *query, Money *ret_rate)
 {
-    const PriceRate *best = NULL;
+    const PriceRate *best = NULL, *current = NULL;
     for (size_t i = 0; i < model->count; i++) {
         const PriceRate *rate = &model->rates[i];
         if (rate->meter != query->meter || !str_eq(rate->service_tier, query->service_tier))
             continue;
         if (rate->valid_from.us > query->at.us || (rate->above_input > 0 && query->context <= rate->above_input))
             continue;
-        bool newer = best != NULL && best->above_input == rate->above_input;
-        /* A condition that was ended no longer hides the one below it. */
-        if (newer || best == NULL || rate->pico.set)
-            best = newer && !rate->pico.set && rate->above_input > 0 ? NULL : rate;
+        if (current != NULL && current->above_input != rate->above_input && current->pico.set)
+            best = current;
+        current = rate;
     }
-    if (best == NULL || !best->pico.set)
+    if (current != NULL && current->pico.set)
+        best = current;
+    if (best == NULL)
         return false;
     *ret_rate = (Money){ .pico = best->pico.value };
     return true;
