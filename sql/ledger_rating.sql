@@ -119,7 +119,7 @@ select provider, kind, pattern, model, rank from ledger.model_alias where book =
 -- Ids of an organization's events between two ids, in pages.
 select array_agg(org) as tenants, array_agg(id) as events
   from (select org, id from ledger.event
-         where org = :org and id >= :lowest and id < :highest and id > :after
+         where org = :org and id >= :lowest and id < :highest and (:after::uuid is null or id > :after)
          order by id limit :most) e;
 
 -- name: ledger_charges_current

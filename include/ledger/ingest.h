@@ -11,7 +11,8 @@
  *   refused       malformed, or not this data plane's to report; `code` and `detail` say why
  *
  *     IngestSource source = { .data_plane = id, .may_serve = fleet_serves, .arg = &grants };
- *     TRY(ingest_batch(db, arena, &source, body, time_now(), &verdicts));      // db of role ingest, no transaction open
+ *     TRY(ingest_batch(db, arena, &source, body, time_now(), &verdicts));      // db of role ingest, no transaction
+ * open
  *
  * Invariant: the organization of an event is checked against what the data plane's fleet serves twice, here and by
  * row-level security; the source is stamped from the credential, never read from the body.
@@ -52,9 +53,8 @@ typedef struct IngestVerdict {
 
 extern const FieldTable INGEST_VERDICT_FIELDS;
 
-/* `ret_verdicts` holds IngestVerdict. An Err means that nothing of the batch is acknowledged: a body that is not a batch
- * at all (ERR_INVALID, ERR_TOO_LARGE), or a database that is not there. */
-CHECKED Err ingest_batch(
-    Db *db, Arena *arena, const IngestSource *source, Str body, Time now, List *ret_verdicts);
+/* `ret_verdicts` holds IngestVerdict. An Err means that nothing of the batch is acknowledged: a body that is not a
+ * batch at all (ERR_INVALID, ERR_TOO_LARGE), or a database that is not there. */
+CHECKED Err ingest_batch(Db *db, Arena *arena, const IngestSource *source, Str body, Time now, List *ret_verdicts);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * price.h: a price book in memory: what one unit of a meter costs, by provider, model, date and conditions.
  *
- * A rate is an integer number of picodollars per unit (a token, a search). Rates are effective-dated: one holds from its
- * date until the next of the same key. A rate may hold only above a context length (the whole unit is then priced at it,
- * as providers do) or only for a service tier that the provider echoed in its answer.
+ * A rate is an integer number of picodollars per unit (a token, a search). Rates are effective-dated: one holds from
+ * its date until the next of the same key. A rate may hold only above a context length (the whole unit is then priced
+ * at it, as providers do) or only for a service tier that the provider echoed in its answer.
  *
  *     _cleanup_(price_book_free) PriceBook *book = NULL;
  *     TRY(price_book_load(db, STR("cost"), &book));
@@ -24,7 +24,7 @@ typedef struct PriceModel PriceModel; /* the rates of one provider's model */
 typedef struct PriceRate {
     Str provider, model;
     int64_t meter;
-    Str service_tier; /* empty: standard */
+    Str service_tier;    /* empty: standard */
     int64_t above_input; /* holds when the unit's input is more than this many tokens */
     Time valid_from;
     MaybeInt pico; /* not set: from here on there is no price */

@@ -1,13 +1,13 @@
 /*
  * rate.h: what an attempt costs: a pure function of what was stored and a price book.
  *
- * Every attempt gets at least one line: priced, or zero with a reason. The provider's bytes are read again here and this
- * reading counts; equal bytes that several units of one attempt carry are one reading. A meter without a price is
+ * Every attempt gets at least one line: priced, or zero with a reason. The provider's bytes are read again here and
+ * this reading counts; equal bytes that several units of one attempt carry are one reading. A meter without a price is
  * unrated (rate -1): its quantity is on the line and in every sum of unrated quantities, and its amount is nothing
  * until a re-rating finds a price.
  *
- * Invariants: amount = Σ quantity × rate over the rated meters, exactly; no floating point; the same input and book give
- * the same lines.
+ * Invariants: amount = Σ quantity × rate over the rated meters, exactly; no floating point; the same input and book
+ * give the same lines.
  */
 #ifndef LEDGER_RATE_H
 #define LEDGER_RATE_H

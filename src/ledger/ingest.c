@@ -55,14 +55,13 @@ typedef struct Rows {
 
 #define ROW(member) FIELD(Rows, member, .internal = true)
 static const Field row_fields[] = { ROW(data_plane), ROW(e_org), ROW(e_id), ROW(e_digest), ROW(e_epoch),
-    ROW(e_sequence), ROW(e_project), ROW(e_workflow), ROW(e_revision), ROW(e_client_key), ROW(e_dialect),
-    ROW(e_stream), ROW(e_outcome), ROW(e_status), ROW(e_end_user), ROW(e_labels), ROW(e_correlation_id),
-    ROW(e_trace_id), ROW(e_request_id), ROW(e_queue_us), ROW(e_first_byte_us), ROW(e_total_us), ROW(a_event), ROW(a_n),
+    ROW(e_sequence), ROW(e_project), ROW(e_workflow), ROW(e_revision), ROW(e_client_key), ROW(e_dialect), ROW(e_stream),
+    ROW(e_outcome), ROW(e_status), ROW(e_end_user), ROW(e_labels), ROW(e_correlation_id), ROW(e_trace_id),
+    ROW(e_request_id), ROW(e_queue_us), ROW(e_first_byte_us), ROW(e_total_us), ROW(a_event), ROW(a_n),
     ROW(a_connection), ROW(a_provider), ROW(a_model_asked), ROW(a_model_answered), ROW(a_outcome), ROW(a_status),
     ROW(a_secret), ROW(a_secret_version), ROW(a_connect_us), ROW(a_first_byte_us), ROW(a_total_us),
     ROW(a_provider_request_id), ROW(a_lease), ROW(u_event), ROW(u_attempt), ROW(u_n), ROW(u_model), ROW(u_m_first),
-    ROW(u_m_last), ROW(u_usage_raw), ROW(u_normaliser), ROW(u_residual), ROW(u_stream), ROW(m_code),
-    ROW(m_quantity) };
+    ROW(u_m_last), ROW(u_usage_raw), ROW(u_normaliser), ROW(u_residual), ROW(u_stream), ROW(m_code), ROW(m_quantity) };
 static const FieldTable ROW_FIELDS = FIELD_TABLE(Rows, row_fields);
 
 typedef struct IdRow {
@@ -509,7 +508,8 @@ static Item *index_find(const Index *index, Uuid id)
 /* What was not stored is there already: the same event, or another. */
 static Err settle_known(Batch *batch, const Index *index, Uuids orgs)
 {
-    Ids ids = { .orgs.items = NEW(batch->arena, Uuid, index->count), .ids.items = NEW(batch->arena, Uuid, index->count) };
+    Ids ids = { .orgs.items = NEW(batch->arena, Uuid, index->count),
+        .ids.items = NEW(batch->arena, Uuid, index->count) };
     for (size_t i = 0; i < index->count; i++)
         if (index->items[i]->candidate) {
             PUT(&ids, orgs, index->items[i]->event.data.org);
@@ -557,10 +557,9 @@ static Err batch_store(Batch *batch)
     size_t n = 0;
     calls[n++] = (DbCall){ .stmt = &SQL_LEDGER_SCOPE_SET, .in = REC(&IDS_FIELDS, &scope) };
     if (candidates > 0)
-        calls[n++] = (DbCall){ .stmt = &SQL_LEDGER_INGEST,
-            .in = REC(&ROW_FIELDS, rows),
-            .list = &ID_ROW_FIELDS,
-            .ret_list = &stored };
+        calls[n++] = (DbCall){
+            .stmt = &SQL_LEDGER_INGEST, .in = REC(&ROW_FIELDS, rows), .list = &ID_ROW_FIELDS, .ret_list = &stored
+        };
     if (any_quarantined)
         calls[n++] = quarantine;
     calls[n++] = (DbCall){ .stmt = &SQL_LEDGER_SOURCE_SEEN, .in = REC(&SEEN_FIELDS, &seen) };

@@ -39,18 +39,16 @@ typedef struct Chunk {
 
 struct Posting {
     Arena *arena;
-    int64_t run;
     Cell *chains[CELL_CHAINS];
     size_t cell_count;
     Chunk *first, *last;
     size_t charge_count, meter_count;
 };
 
-Posting *posting_new(Arena *arena, int64_t run)
+Posting *posting_new(Arena *arena)
 {
     Posting *posting = NEW(arena, Posting, 1);
     posting->arena = arena;
-    posting->run = run;
     return posting;
 }
 
@@ -254,10 +252,10 @@ static void charge_put(ChargeRows *rows, const Charge *charge)
     PUT(rows, counted, charge->counted);
 }
 
-static ChargeRows *charge_rows(Posting *posting)
+static ChargeRows *charge_rows(Posting *posting, int64_t run)
 {
     ChargeRows *rows = NEW(posting->arena, ChargeRows, 1);
-    rows->run = posting->run;
+    rows->run = run;
     charge_rows_make(posting->arena, rows, posting->charge_count, posting->meter_count);
     for (const Chunk *chunk = posting->first; chunk != NULL; chunk = chunk->next)
         for (size_t i = 0; i < chunk->count; i++)
@@ -355,12 +353,12 @@ static SumRows *sum_rows(Posting *posting, bool days)
     return rows;
 }
 
-Err posting_write(Posting *posting, Db *db)
+Err posting_write(Posting *posting, Db *db, int64_t run)
 {
     if (posting->charge_count == 0)
         return OK;
     const DbCall calls[] = {
-        { .stmt = &SQL_LEDGER_CHARGE_INSERT, .in = REC(&CHARGE_ROW_FIELDS, charge_rows(posting)) },
+        { .stmt = &SQL_LEDGER_CHARGE_INSERT, .in = REC(&CHARGE_ROW_FIELDS, charge_rows(posting, run)) },
         { .stmt = &SQL_LEDGER_ROLLUP_HOUR_ADD, .in = REC(&SUM_ROW_FIELDS, sum_rows(posting, /* days= */ false)) },
         { .stmt = &SQL_LEDGER_ROLLUP_DAY_ADD, .in = REC(&SUM_ROW_FIELDS, sum_rows(posting, /* days= */ true)) },
     };

@@ -1,9 +1,9 @@
 /*
  * posting.h: charge rows and the sums they change, gathered in memory and written together.
  *
- *     Posting *posting = posting_new(arena, run);
+ *     Posting *posting = posting_new(arena);
  *     posting_add(posting, &place, &line, counted, reversal);
- *     TRY(posting_write(posting, db));          // charge rows, hourly and daily sums, in the caller's transaction
+ *     TRY(posting_write(posting, db, run));        // charge rows, hourly and daily sums, in the caller's transaction
  *
  * Invariant: what is added to a sum is exactly what stands on the lines; keys are written in one fixed order, so two
  * writers never wait for each other in a ring.
@@ -25,10 +25,11 @@ typedef struct Place {
 
 typedef struct Posting Posting;
 
-Posting *posting_new(Arena *arena, int64_t run);
+Posting *posting_new(Arena *arena);
 /* A reversal takes back `line` as it was: its quantities and amounts are negated here. */
 void posting_add(Posting *posting, const Place *place, const RateLine *line, int64_t counted, bool reversal);
 size_t posting_lines(const Posting *posting);
-CHECKED Err posting_write(Posting *posting, Db *db);
+/* Under run 0 (rating) or that of a re-rating. */
+CHECKED Err posting_write(Posting *posting, Db *db, int64_t run);
 
 #endif

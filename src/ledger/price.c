@@ -55,9 +55,9 @@ static int order_of(int64_t a, int64_t b)
 static int by_key(const void *left, const void *right)
 {
     const PriceRate *a = left, *b = right;
-    int orders[] = { str_compare(a->provider, b->provider), str_compare(a->model, b->model), order_of(a->meter, b->meter),
-        str_compare(a->service_tier, b->service_tier), order_of(a->above_input, b->above_input),
-        order_of(a->valid_from.us, b->valid_from.us) };
+    int orders[] = { str_compare(a->provider, b->provider), str_compare(a->model, b->model),
+        order_of(a->meter, b->meter), str_compare(a->service_tier, b->service_tier),
+        order_of(a->above_input, b->above_input), order_of(a->valid_from.us, b->valid_from.us) };
     for (size_t i = 0; i < COUNT_OF(orders); i++)
         if (orders[i] != 0)
             return orders[i];
@@ -180,7 +180,10 @@ Err price_book_load(Db *db, Str name, PriceBook **ret_book)
     List rates = { 0 }, aliases = { 0 };
     const DbCall calls[] = {
         { .stmt = &SQL_LEDGER_PRICE_BOOK_GET, .in = REC(&BOOK_KEY_FIELDS, &key), .out = REC(&BOOK_KEY_FIELDS, &key) },
-        { .stmt = &SQL_LEDGER_RATES, .in = REC(&BOOK_KEY_FIELDS, &key), .list = &PRICE_RATE_FIELDS, .ret_list = &rates },
+        { .stmt = &SQL_LEDGER_RATES,
+            .in = REC(&BOOK_KEY_FIELDS, &key),
+            .list = &PRICE_RATE_FIELDS,
+            .ret_list = &rates },
         { .stmt = &SQL_LEDGER_ALIASES,
             .in = REC(&BOOK_KEY_FIELDS, &key),
             .list = &PRICE_ALIAS_FIELDS,
@@ -242,7 +245,8 @@ Str price_model_name(const PriceModel *model)
 }
 
 /* Rates of a meter and tier come by rising context length, and for one length by rising date: the last that has begun
- * holds. Of the lengths that the context exceeds, the longest with a price wins; an ended one no longer hides those below. */
+ * holds. Of the lengths that the context exceeds, the longest with a price wins; an ended one no longer hides those
+ * below. */
 bool price_rate(const PriceModel *model, const PriceQuery *query, Money *ret_rate)
 {
     const PriceRate *best = NULL, *current = NULL;

@@ -61,8 +61,8 @@ static bool add_amount(RateLine *line, int64_t quantity, Money rate)
 {
     Money amount;
     int64_t sum;
-    if (money_times(quantity, rate, &amount).kind != ERR_NONE
-        || __builtin_add_overflow(line->amount.pico, amount.pico, &sum))
+    if (money_times(quantity, rate, &amount).kind != ERR_NONE ||
+        __builtin_add_overflow(line->amount.pico, amount.pico, &sum))
         return false;
     line->amount.pico = sum;
     return true;
@@ -72,8 +72,8 @@ static int64_t context_of(const UsageUnit *unit)
 {
     int64_t context = 0;
     for (Meter m = METER_NONE + 1; m < METER_COUNT; m++)
-        if (usage_unit_has(unit, m) && meter_is_input(m)
-            && __builtin_add_overflow(context, unit->quantity[m], &context))
+        if (usage_unit_has(unit, m) && meter_is_input(m) &&
+            __builtin_add_overflow(context, unit->quantity[m], &context))
             return INT64_MAX;
     return context;
 }
@@ -150,8 +150,7 @@ static void rate_raw(
 {
     Str base = first_of(attempt->model_answered, unit->model, attempt->model_asked);
     UsageReading reading;
-    Err err =
-        usage_normalise(arena, attempt->dialect, STR(""), unit->stream, bytes_str(unit->usage_raw), &reading);
+    Err err = usage_normalise(arena, attempt->dialect, STR(""), unit->stream, bytes_str(unit->usage_raw), &reading);
     if (err.kind != ERR_NONE) {
         lines_add(arena, lines, (RateLine){ .model = base, .reason = STR("bad-usage") });
         return;

@@ -4,6 +4,7 @@
 
 #include "store/sql.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- what is read --- */
@@ -22,12 +23,12 @@ typedef struct RatingRow {
 } RatingRow;
 
 #define COLUMN(T, member) FIELD(T, member, .internal = true)
-static const Field rating_row_fields[] = { COLUMN(RatingRow, org), COLUMN(RatingRow, event),
-    COLUMN(RatingRow, project), COLUMN(RatingRow, workflow), COLUMN(RatingRow, client_key),
-    COLUMN(RatingRow, event_outcome), COLUMN(RatingRow, attempt), COLUMN(RatingRow, connection),
-    COLUMN(RatingRow, provider), COLUMN(RatingRow, model_asked), COLUMN(RatingRow, model_answered),
-    COLUMN(RatingRow, outcome), COLUMN(RatingRow, unit), COLUMN(RatingRow, unit_model), COLUMN(RatingRow, usage_raw),
-    COLUMN(RatingRow, meters), COLUMN(RatingRow, quantities), COLUMN(RatingRow, stream) };
+static const Field rating_row_fields[] = { COLUMN(RatingRow, org), COLUMN(RatingRow, event), COLUMN(RatingRow, project),
+    COLUMN(RatingRow, workflow), COLUMN(RatingRow, client_key), COLUMN(RatingRow, event_outcome),
+    COLUMN(RatingRow, attempt), COLUMN(RatingRow, connection), COLUMN(RatingRow, provider),
+    COLUMN(RatingRow, model_asked), COLUMN(RatingRow, model_answered), COLUMN(RatingRow, outcome),
+    COLUMN(RatingRow, unit), COLUMN(RatingRow, unit_model), COLUMN(RatingRow, usage_raw), COLUMN(RatingRow, meters),
+    COLUMN(RatingRow, quantities), COLUMN(RatingRow, stream) };
 static const FieldTable RATING_ROW_FIELDS = FIELD_TABLE(RatingRow, rating_row_fields);
 
 typedef struct BatchRow {
@@ -215,12 +216,12 @@ static Err pass_in_transaction(Db *db, Arena *arena, const PriceBook *book, Rati
         return OK;
     gather(arena, batches, &parameters);
     TRY(read_rows(db, arena, &parameters, &rows));
-    Posting *posting = posting_new(arena, /* run= */ 0);
+    Posting *posting = posting_new(arena);
     Rated rated;
     for (size_t at = 0; next_rated(arena, book, rows, &at, &rated);)
         for (size_t i = 0; i < rated.count; i++)
             posting_add(posting, &rated.place, &rated.lines[i], counted_of(&rated, i), /* reversal= */ false);
-    TRY(posting_write(posting, db));
+    TRY(posting_write(posting, db, /* run= */ 0));
     TRY(db_exec(db, arena, &SQL_LEDGER_CURSOR_PUT, REC(&PARAMETER_FIELDS, &parameters), NULL));
     pass->batches = batches.count;
     pass->events = parameters.events.count;
@@ -254,11 +255,11 @@ typedef struct ChargeRow {
     Ints meters, quantities, rates;
     int64_t amount, unrated, residual, flags, normaliser, counted;
 } ChargeRow;
-static const Field charge_row_fields[] = { COLUMN(ChargeRow, org), COLUMN(ChargeRow, event),
-    COLUMN(ChargeRow, attempt), COLUMN(ChargeRow, unit), COLUMN(ChargeRow, run), COLUMN(ChargeRow, model),
-    COLUMN(ChargeRow, reason), COLUMN(ChargeRow, meters), COLUMN(ChargeRow, quantities), COLUMN(ChargeRow, rates),
-    COLUMN(ChargeRow, amount), COLUMN(ChargeRow, unrated), COLUMN(ChargeRow, residual), COLUMN(ChargeRow, flags),
-    COLUMN(ChargeRow, normaliser), COLUMN(ChargeRow, counted) };
+static const Field charge_row_fields[] = { COLUMN(ChargeRow, org), COLUMN(ChargeRow, event), COLUMN(ChargeRow, attempt),
+    COLUMN(ChargeRow, unit), COLUMN(ChargeRow, run), COLUMN(ChargeRow, model), COLUMN(ChargeRow, reason),
+    COLUMN(ChargeRow, meters), COLUMN(ChargeRow, quantities), COLUMN(ChargeRow, rates), COLUMN(ChargeRow, amount),
+    COLUMN(ChargeRow, unrated), COLUMN(ChargeRow, residual), COLUMN(ChargeRow, flags), COLUMN(ChargeRow, normaliser),
+    COLUMN(ChargeRow, counted) };
 static const FieldTable CHARGE_ROW_FIELDS = FIELD_TABLE(ChargeRow, charge_row_fields);
 
 static const Field report_fields[] = {
@@ -279,11 +280,11 @@ static bool ints_are(Ints ints, const int64_t *items, size_t count)
 
 static bool line_stands(const ChargeRow *old, const RateLine *line, int64_t counted)
 {
-    return str_eq(old->model, line->model) && str_eq(old->reason, line->reason) && old->amount == line->amount.pico
-        && old->unrated == line->unrated && old->residual == line->residual && old->flags == line->flags
-        && old->normaliser == line->normaliser && old->counted == counted
-        && ints_are(old->meters, line->meters, line->count)
-        && ints_are(old->quantities, line->quantities, line->count) && ints_are(old->rates, line->rates, line->count);
+    return str_eq(old->model, line->model) && str_eq(old->reason, line->reason) && old->amount == line->amount.pico &&
+           old->unrated == line->unrated && old->residual == line->residual && old->flags == line->flags &&
+           old->normaliser == line->normaliser && old->counted == counted &&
+           ints_are(old->meters, line->meters, line->count) &&
+           ints_are(old->quantities, line->quantities, line->count) && ints_are(old->rates, line->rates, line->count);
 }
 
 static void ints_copy(int64_t *into, Ints from)
@@ -362,19 +363,38 @@ static bool has_charges(const Rated *rated, List charges, size_t at)
     return at < charges.count && uuid_eq(old[at].event, rated->place.event);
 }
 
-static Err rerate_page(Db *db, Arena *arena, const PriceBook *book, Parameters *page, int64_t run, Change *change)
+static Err rerate_page(Db *db, Arena *arena, const PriceBook *book, Parameters *page, Change *change)
 {
     List rows = { 0 }, charges = { 0 };
     TRY(read_rows(db, arena, page, &rows));
-    TRY(db_list(
-        db, arena, &SQL_LEDGER_CHARGES_CURRENT, REC(&PARAMETER_FIELDS, page), &CHARGE_ROW_FIELDS, &charges));
-    change->posting = posting_new(arena, run);
+    TRY(db_list(db, arena, &SQL_LEDGER_CHARGES_CURRENT, REC(&PARAMETER_FIELDS, page), &CHARGE_ROW_FIELDS, &charges));
+    change->posting = posting_new(arena);
     size_t next = 0;
     Rated rated;
     for (size_t at = 0; next_rated(arena, book, rows, &at, &rated);)
         if (has_charges(&rated, charges, next))
             next = compare_attempt(change, &rated, charges, next);
     change->report->events += (int64_t)page->events.count;
+    return OK;
+}
+
+/* The smallest version 7 id of a moment. */
+static Uuid uuid_floor(Time time)
+{
+    Uuid id = { 0 };
+    uint64_t ms = (uint64_t)(time.us > 0 ? time.us : 0) / US_PER_MS;
+    for (size_t i = 0; i < 6; i++)
+        id.b[i] = (uint8_t)(ms >> (8 * (5 - i)));
+    return id;
+}
+
+static Err run_open(Db *db, Arena *arena, const Rerate *what, RerateReport *report)
+{
+    if (report->run != 0)
+        return OK;
+    Parameters run = { .org = what->org, .reason = what->reason, .from_time = what->from, .to_time = what->to };
+    TRY(db_one(db, arena, &SQL_LEDGER_RUN_INSERT, REC(&PARAMETER_FIELDS, &run), REC(&PARAMETER_FIELDS, &run)));
+    report->run = run.run;
     return OK;
 }
 
@@ -386,14 +406,14 @@ static Err rerate_step(
     Parameters page = { .org = what->org,
         .most = RERATE_PAGE,
         .after = *after,
-        .lowest = what->from.us > 0 ? uuid_floor(what->from) : (Uuid){ 0 },
+        .lowest = uuid_floor(what->from),
         .highest = uuid_floor(what->to),
-        .reason = what->reason,
-        .from_time = what->from,
-        .to_time = what->to,
         .orgs = { .items = (Uuid *)&what->org, .count = 1 } };
     Parameters place = { 0 };
-    TRY(db_one(db, arena, &SQL_LEDGER_CURSOR_TAKE, REC_NONE, REC(&PARAMETER_FIELDS, &place)));
+    Err taken = db_one(db, arena, &SQL_LEDGER_CURSOR_TAKE, REC_NONE, REC(&PARAMETER_FIELDS, &place));
+    if (err_is(taken, "not-found"))
+        return FAIL(ERR_UNAVAILABLE, "ledger-busy", "Rating is at work; try again.");
+    TRY(taken);
     TRY(db_exec(db, arena, &SQL_LEDGER_SCOPE_SET, REC(&PARAMETER_FIELDS, &page), NULL));
     TRY(db_one(db, arena, &SQL_LEDGER_TENANT_EVENTS, REC(&PARAMETER_FIELDS, &page), REC(&PARAMETER_FIELDS, &page)));
     *ret_done = page.events.count == 0;
@@ -401,13 +421,12 @@ static Err rerate_step(
         return OK;
     *after = page.events.items[page.events.count - 1];
     bounds(page.events, &page.lowest, &page.highest);
-    if (report->run == 0 && !what->dry_run) {
-        TRY(db_one(db, arena, &SQL_LEDGER_RUN_INSERT, REC(&PARAMETER_FIELDS, &page), REC(&PARAMETER_FIELDS, &page)));
-        report->run = page.run;
-    }
     Change change = { .report = report };
-    TRY(rerate_page(db, arena, book, &page, report->run, &change));
-    return what->dry_run ? OK : posting_write(change.posting, db);
+    TRY(rerate_page(db, arena, book, &page, &change));
+    if (what->dry_run || posting_lines(change.posting) == 0)
+        return OK;
+    TRY(run_open(db, arena, what, report));
+    return posting_write(change.posting, db, report->run);
 }
 
 Err rerate(Db *db, const PriceBook *book, const Rerate *what, RerateReport *ret_report)

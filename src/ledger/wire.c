@@ -92,8 +92,9 @@ static Err check_labels(const Json *labels)
         return FAIL(ERR_INVALID, "malformed", "/data/labels must be an object of at most 16 members.");
     const char *key;
     json_t *value;
-    json_object_foreach(labels->value, key, value) if (!json_is_string(value) || json_string_length(value) > TEXT_MAX)
-        return FAIL(ERR_INVALID, "malformed", "/data/labels must have texts of at most 256 bytes as values.");
+    json_object_foreach(labels->value, key,
+        value) if (!json_is_string(value) || json_string_length(value) > TEXT_MAX) return FAIL(ERR_INVALID, "malformed",
+        "/data/labels must have texts of at most 256 bytes as values.");
     return OK;
 }
 
@@ -105,8 +106,9 @@ static Err check_meters(const Json *meters)
         return FAIL(ERR_INVALID, "malformed", "meters must be an object of at most 64 members.");
     const char *key;
     json_t *value;
-    json_object_foreach(meters->value, key, value) if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return FAIL(ERR_INVALID, "malformed", "meters must be whole numbers from 0.");
+    json_object_foreach(meters->value, key,
+        value) if (!json_is_integer(value) || json_integer_value(value) < 0) return FAIL(ERR_INVALID, "malformed",
+        "meters must be whole numbers from 0.");
     return OK;
 }
 
@@ -121,8 +123,8 @@ static Err finish_attempts(Arena *arena, WireData *data)
             TRY(check_meters(&units[u].meters));
             if (units[u].usage_raw.len == 0)
                 continue;
-            if (base64_decode(arena, units[u].usage_raw, &units[u].raw).kind != ERR_NONE
-                || units[u].raw.len > USAGE_RAW_BYTES_MAX)
+            if (base64_decode(arena, units[u].usage_raw, &units[u].raw).kind != ERR_NONE ||
+                units[u].raw.len > USAGE_RAW_BYTES_MAX)
                 return FAIL(ERR_INVALID, "malformed", "usage_raw must be base64 of at most 65536 bytes.");
         }
     }
