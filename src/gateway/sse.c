@@ -58,7 +58,7 @@ static bool is_field(Str line, Str name)
 SseEvent sse_read(Arena *arena, Str raw)
 {
     SseEvent event = { 0 };
-    Str rest = str_starts_with(raw, STR("\xef\xbb\xbf")) ? str_skip(raw, 3) : raw;
+    Str rest = raw;
     while (rest.len > 0) {
         Str line = next_line(&rest);
         if (is_field(line, STR("event"))) {
