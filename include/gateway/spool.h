@@ -59,6 +59,8 @@ void spool_close(Spool **spool); /* syncs; writers were freed before */
 uint32_t spool_epoch(const Spool *spool);
 uint64_t spool_next(Spool *spool); /* any thread */
 
+bool spool_refuses(const Spool *spool); /* any thread, no lock: an intent would be refused; heals by itself */
+
 SpoolWriter *spool_writer_new(Spool *spool);
 void spool_writer_free(SpoolWriter **writer); /* flushes what is left */
 /* Both copy. A second intent of the same sequence replaces the first (a further attempt). */

@@ -38,7 +38,6 @@ typedef struct Tap {
     bool closing;  /* OpenAI: a finish_reason was seen, so a missing [DONE] loses nothing */
     bool failed;   /* an error event was seen */
     size_t model_len;
-    size_t usage_count; /* of an Anthropic stream's, until tap_usage closes the list */
     char model[TAP_MODEL_MAX];
     Buf usage;
 } Tap;
@@ -53,7 +52,7 @@ TapVerdict tap_event(Tap *tap, Arena *arena, Str raw);
 bool tap_body(Tap *tap, Arena *arena, Str body);
 
 Str tap_model(const Tap *tap);
-Str tap_usage(Tap *tap); /* empty when the provider told none; borrowed; no event may follow */
+Str tap_usage(const Tap *tap); /* empty when the provider told none; borrowed until the next event */
 
 /* The error's kind in a body or event of a provider: "overloaded_error", "rate_limit_error"; empty when it is none. */
 Str tap_error_type(Arena *arena, Str json);

@@ -51,7 +51,7 @@ struct Spool {
     uint64_t bytes;
     Intents intents;
     uint64_t cursor_segment, cursor_offset;
-    Trouble trouble;
+    _Atomic Trouble trouble;
     SpoolStats stats;
 
     pthread_t syncer;
@@ -255,6 +255,11 @@ uint32_t spool_epoch(const Spool *spool)
 uint64_t spool_next(Spool *spool)
 {
     return atomic_fetch_add_explicit(&spool->next_sequence, 1, memory_order_relaxed);
+}
+
+bool spool_refuses(const Spool *spool)
+{
+    return atomic_load_explicit(&spool->trouble, memory_order_relaxed) != TROUBLE_NONE;
 }
 
 SpoolWriter *spool_writer_new(Spool *spool)

@@ -62,9 +62,9 @@ static void add_usage(Tap *tap, const Members *members)
     const Member *usage = member_of(members, STR("usage"), SCAN_OBJECT);
     if (usage == NULL)
         return;
-    buf_add(&tap->usage, tap->usage_count == 0 ? STR("[") : STR(","));
+    if (tap->usage_seen)
+        buf_add(&tap->usage, STR("\n"));
     buf_add(&tap->usage, usage->value);
-    tap->usage_count++;
     tap->usage_seen = true;
 }
 
@@ -196,11 +196,8 @@ Str tap_model(const Tap *tap)
     return str_n(tap->model, tap->model_len);
 }
 
-Str tap_usage(Tap *tap)
+Str tap_usage(const Tap *tap)
 {
-    if (tap->usage_count > 0)
-        buf_add(&tap->usage, STR("]"));
-    tap->usage_count = 0;
     return buf_overflowed(&tap->usage) ? STR("") : buf_str(&tap->usage);
 }
 

@@ -273,8 +273,10 @@ static void cancel_now(void *arg)
 
 void transfer_cancel(Transfer *transfer)
 {
-    if (transfer->stage != STAGE_OVER)
-        loop_defer(transfer->client->loop, cancel_now, transfer);
+    if (transfer->stage == STAGE_OVER)
+        return;
+    leave_queue(transfer); /* cancelled at the turn's end, before the dispatch: it never leaves */
+    loop_defer(transfer->client->loop, cancel_now, transfer);
 }
 
 /* on_data runs inside curl_easy_pause, and may pause again. */

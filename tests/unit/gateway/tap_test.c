@@ -147,7 +147,7 @@ static void test_an_anthropic_stream_keeps_both_usages(void **state)
         "event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":7}}\n\n"
         "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     Heard heard = hear(DIALECT_ANTHROPIC, str_from_c(stream), 3, false);
-    assert_text(heard.usage, "[{\"input_tokens\":5},{\"output_tokens\":7}]");
+    assert_text(heard.usage, "{\"input_tokens\":5}\n{\"output_tokens\":7}");
     assert_text(heard.model, "c-1");
     assert_int_equal(heard.blank, 1);
     assert_true(heard.finished);
