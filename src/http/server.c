@@ -228,7 +228,7 @@ static CHECKED Err start_daemon(Server *server)
     /* After OPTION_ARRAY's terminator nothing is read: without TLS the second list is empty. */
     struct MHD_OptionItem tls[] = {
         { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t) "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2" },
-        { MHD_OPTION_HTTPS_CERT_CALLBACK, (intptr_t)tls_keys_retrieve, NULL },
+        { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)tls_keys_retrieve },
         { MHD_OPTION_END, 0, NULL },
     };
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (is_tls ? MHD_USE_TLS : 0);
