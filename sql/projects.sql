@@ -70,3 +70,8 @@ update reeve.project set deleted_at = null, purge_at = null, version = version +
  where org = reeve.current_org() and id = :id and deleted_at is not null
 returning case when archived_at is null then 'active' else 'archived' end as state, version, updated_at, deleted_at,
           purge_at;
+
+-- name: project_find
+-- roles: api
+-- The id behind a name.
+select id from reeve.project where org = reeve.current_org() and name = :name and deleted_at is null;

@@ -133,6 +133,9 @@ CHECKED Err noun_delete(Ctx *ctx, const Req *req, Reply *reply);
 
 /* Decodes the body strictly; for PATCH as a merge patch (RFC 7396) over what *ret_struct holds. */
 CHECKED Err req_body(const Req *req, const FieldTable *table, void *ret_struct);
+/* Before req_body, in a transaction: names in the body become ids (domain/noun.h). */
+CHECKED Err req_resolve(Ctx *ctx, const Req *req, const NounRef *refs);
+CHECKED Err req_json(const Req *req, json_t **ret_value); /* the parsed body; borrowed */
 bool req_has_body(const Req *req);
 Str req_raw_body(const Req *req);
 Str req_header(const Req *req, Str name);
@@ -160,6 +163,7 @@ void reply_header(Reply *reply, Str name, Str value);
 void reply_before(Reply *reply, const FieldTable *table, const void *item); /* for dry_run: what the change replaces */
 /* The one way a credential leaves: as member "token" of the answer, sent once, never stored. */
 void reply_reveal(Reply *reply, const Secret *token);
+void reply_reveal_as(Reply *reply, const char *member, const Secret *token);
 /*
  * The answer comes later: the call waits, without a thread and without the database, until call_wake(key) or for
  * wait_us; then the steps run again from the start (authentication too), with req_timed_out when it was the time.

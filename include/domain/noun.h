@@ -13,6 +13,12 @@
 
 #include "domain/ctx.h"
 
+/* A member that names another thing: bodies may give its name where the struct wants its id. */
+typedef struct NounRef {
+    const char *member, *prefix;
+    const Stmt *find; /* `id` by `:name` */
+} NounRef;
+
 typedef struct Noun {
     const char *name;   /* "connection": audit actions are connection.created, .updated, .deleted */
     const char *prefix; /* of its TypeID */
@@ -26,9 +32,12 @@ typedef struct Noun {
     /* What must hold before it is removed. */
     Err (*may_remove)(Ctx *ctx, const void *was);
     const char *const *fixed; /* members that never change, NULL-terminated */
+    const NounRef *refs;      /* ends with member NULL */
     bool publishes;           /* gateways see it */
 } Noun;
 
+/* Puts ids in the place of names in a body; a name that is not there stays, and will not decode. */
+CHECKED Err refs_resolve(Ctx *ctx, const NounRef *refs, json_t *object);
 Uuid noun_id(const Noun *noun, const void *item);
 CHECKED Err noun_create(Ctx *ctx, const Noun *noun, void *item);
 /* The row, locked; ERR_NOT_FOUND without it, ERR_PRECONDITION when the caller named another version. */

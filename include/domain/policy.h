@@ -26,7 +26,7 @@ typedef struct RoleInfo {
 } RoleInfo;
 
 extern const ActionInfo ACTIONS[ACTION_COUNT];
-extern const RoleInfo ROLES[ROLE_COUNT];
+extern const RoleInfo ROLES[POLICY_ROLE_COUNT];
 
 const RoleInfo *role_find(Str name);       /* NULL when there is none */
 Action action_find(Str name);              /* ACTION_NONE when there is none */

@@ -53,7 +53,7 @@ create table reeve.connection (
     dialect    text not null,
     base_url   text not null,
     origin     text not null,
-    secret     uuid not null,
+    secret     uuid, -- null: the provider needs no key
     version    bigint not null default 1,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),

@@ -209,6 +209,7 @@ create function reeve.data_plane_enrol(data_plane uuid, fleet uuid, name text, s
 declare
     known reeve.data_plane;
 begin
+    perform set_config('app.principal', data_plane::text, true);
     select * into known from reeve.data_plane d where d.id = data_plane for update;
     if found then
         if known.revoked_at is not null then

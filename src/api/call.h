@@ -57,6 +57,7 @@ struct Reply {
     size_t header_count;
     Uuid subject;
     Secret token;
+    const char *token_member;
     bool replayed;
     Uuid park_key;
     int64_t park_us; /* > 0: parked */

@@ -18,6 +18,7 @@ Err noun_post(Ctx *ctx, const Req *req, Reply *reply)
 {
     const Noun *noun = req->route->noun;
     void *item = arena_alloc(ctx->arena, 1, noun->fields->size);
+    TRY(req_resolve(ctx, req, noun->refs));
     TRY(req_body(req, noun->fields, item));
     TRY(noun_create(ctx, noun, item));
     reply_created(reply, noun->fields, item, noun_id(noun, item));
@@ -33,6 +34,7 @@ Err noun_patch(Ctx *ctx, const Req *req, Reply *reply)
     TRY(noun_lock(ctx, noun, &ref, was));
     reply_before(reply, noun->fields, was);
     memcpy(now, was, noun->fields->size);
+    TRY(req_resolve(ctx, req, noun->refs));
     TRY(req_body(req, noun->fields, now));
     TRY(noun_save(ctx, noun, was, now));
     reply_one(reply, noun->fields, now);

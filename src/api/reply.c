@@ -103,10 +103,16 @@ void reply_before(Reply *reply, const FieldTable *table, const void *item)
     reply->before = fields_encode(reply->arena, table, item);
 }
 
-void reply_reveal(Reply *reply, const Secret *token)
+void reply_reveal_as(Reply *reply, const char *member, const Secret *token)
 {
     secret_release(&reply->token);
     reply->token = secret_copy(secret_bytes(token));
+    reply->token_member = member;
+}
+
+void reply_reveal(Reply *reply, const Secret *token)
+{
+    reply_reveal_as(reply, "token", token);
 }
 
 void reply_park(Reply *reply, Uuid key, int64_t wait_us)
@@ -138,7 +144,7 @@ Str reply_text(Reply *reply)
     if (reply->raw.ptr != NULL)
         return reply->raw;
     if (reply->token.ptr != NULL) {
-        json_object_set_new(reply->body, "token", json_from_str(bytes_str(secret_bytes(&reply->token))));
+        json_object_set_new(reply->body, reply->token_member, json_from_str(bytes_str(secret_bytes(&reply->token))));
         secret_release(&reply->token);
     }
     return reply->body == NULL ? STR("{}") : json_write(reply->arena, reply->body);

@@ -275,6 +275,23 @@ Err req_body(const Req *req, const FieldTable *table, void *ret_struct)
     return check_names(req, table, ret_struct);
 }
 
+Err req_json(const Req *req, json_t **ret_value)
+{
+    Req *mine = (Req *)(uintptr_t)req;
+    TRY(parse_body(mine));
+    *ret_value = mine->json;
+    return OK;
+}
+
+Err req_resolve(Ctx *ctx, const Req *req, const NounRef *refs)
+{
+    json_t *body;
+    if (refs == NULL)
+        return OK;
+    TRY(req_json(req, &body));
+    return refs_resolve(ctx, refs, body);
+}
+
 bool req_has_body(const Req *req)
 {
     return req->body.len > 0;

@@ -17,6 +17,27 @@ static void *member(const Noun *noun, const void *item, Str name, FieldKind kind
     return (char *)(uintptr_t)item + field->offset;
 }
 
+static Err resolve(Ctx *ctx, const NounRef *ref, json_t *object)
+{
+    Ref row = { .name = json_str(object, ref->member) };
+    if (name_check(row.name).kind != ERR_NONE)
+        return OK;
+    Err err = db_one(ctx->db, ctx->arena, ref->find, REC(&REF_FIELDS, &row), REC(&REF_FIELDS, &row));
+    if (err.kind == ERR_NOT_FOUND)
+        return OK;
+    TRY(err);
+    Str id = typeid_format(ctx->arena, str_from_c(ref->prefix), row.id);
+    json_object_set_new(object, ref->member, json_from_str(id));
+    return OK;
+}
+
+Err refs_resolve(Ctx *ctx, const NounRef *refs, json_t *object)
+{
+    for (; refs != NULL && refs->member != NULL; refs++)
+        TRY(resolve(ctx, refs, object));
+    return OK;
+}
+
 Uuid noun_id(const Noun *noun, const void *item)
 {
     const Uuid *id = member(noun, item, STR("id"), FIELD_UUID);

@@ -5,7 +5,7 @@
 
 const RoleInfo *role_find(Str name)
 {
-    for (size_t i = 0; i < ROLE_COUNT; i++)
+    for (size_t i = 0; i < POLICY_ROLE_COUNT; i++)
         if (str_eq(name, str_from_c(ROLES[i].name)))
             return &ROLES[i];
     return NULL;

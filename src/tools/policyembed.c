@@ -140,7 +140,7 @@ static void write_header(const char *path)
         put_name(out, actions[i].name);
         fprintf(out, ", /* %s */\n", actions[i].says);
     }
-    fprintf(out, "    ACTION_COUNT\n} Action;\n\n#define ROLE_COUNT %zu\n\n#endif\n", role_count);
+    fprintf(out, "    ACTION_COUNT\n} Action;\n\n#define POLICY_ROLE_COUNT %zu\n\n#endif\n", role_count);
     if (fclose(out) != 0)
         stop("could not write %s", path);
 }
@@ -153,7 +153,7 @@ static void write_source(const char *path)
     for (size_t i = 0; i < action_count; i++)
         fprintf(out, "    { .name = \"%s\", .scope = \"%s\", .says = \"%s\" },\n", actions[i].name, actions[i].scope,
             actions[i].says);
-    fprintf(out, "};\n\nconst RoleInfo ROLES[ROLE_COUNT] = {\n");
+    fprintf(out, "};\n\nconst RoleInfo ROLES[POLICY_ROLE_COUNT] = {\n");
     for (size_t r = 0; r < role_count; r++) {
         fprintf(out, "    { .name = \"%s\", .scope = \"%s\", .says = \"%s\",\n        .holds = {", roles[r].name,
             roles[r].scope, roles[r].says);
