@@ -55,7 +55,7 @@ delete from reeve.fleet where id = :id;
 -- name: organization_find
 -- roles: api
 -- An organization by id or name.
-select id, name from reeve.organization
+select id, name, now() as created_at from reeve.organization
  where level = 'organization' and deleted_at is null and (id = :id or name = :name);
 
 -- name: fleet_serve

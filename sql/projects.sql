@@ -3,12 +3,12 @@
 -- A new project of the tenant.
 insert into reeve.project (org, id, name, display_name, description)
 values (reeve.current_org(), :id, :name, coalesce(:display_name::text, ''), coalesce(:description::text, ''))
-returning 'active' as state, display_name, description, version, created_at, updated_at;
+returning org, 'active' as state, display_name, description, version, created_at, updated_at;
 
 -- name: project_get
 -- roles: api
 -- The project of the path.
-select id, name, display_name, description, version, created_at, updated_at, archived_at, deleted_at, purge_at,
+select id, org, name, display_name, description, version, created_at, updated_at, archived_at, deleted_at, purge_at,
        case when deleted_at is not null then 'deleted' when archived_at is not null then 'archived' else 'active' end as state
   from reeve.project
  where org = reeve.current_org() and id = reeve.current_project();
@@ -16,7 +16,7 @@ select id, name, display_name, description, version, created_at, updated_at, arc
 -- name: project_list
 -- roles: api
 -- The tenant's projects, in the order they were made.
-select id, name, display_name, description, version, created_at, updated_at, archived_at, deleted_at, purge_at,
+select id, org, name, display_name, description, version, created_at, updated_at, archived_at, deleted_at, purge_at,
        case when deleted_at is not null then 'deleted' when archived_at is not null then 'archived' else 'active' end as state
   from reeve.project
  where org = reeve.current_org() and (:after::uuid is null or id > :after) and (deleted_at is null or :show_deleted)
@@ -26,7 +26,7 @@ select id, name, display_name, description, version, created_at, updated_at, arc
 -- name: project_lock
 -- roles: api
 -- The project of the path, for a change.
-select id, name, display_name, description, version, created_at, updated_at, archived_at, deleted_at, purge_at,
+select id, org, name, display_name, description, version, created_at, updated_at, archived_at, deleted_at, purge_at,
        case when deleted_at is not null then 'deleted' when archived_at is not null then 'archived' else 'active' end as state
   from reeve.project
  where org = reeve.current_org() and id = reeve.current_project()

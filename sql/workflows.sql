@@ -84,12 +84,12 @@ select r.id, r.workflow, r.number, r.targets, r.retry, r.note, r.created_by, r.c
 
 -- name: revision_get
 -- roles: api
--- One revision of a workflow by its number.
+-- One revision of a workflow by its number or id.
 select r.id, r.workflow, r.number, r.targets, r.retry, r.note, r.created_by, r.created_at
   from reeve.revision r
   join reeve.workflow w on w.org = r.org and w.project = r.project and w.id = r.workflow
- where r.org = reeve.current_org() and r.project = reeve.current_project() and (w.id = :id or w.name = :name)
-   and r.number = :number;
+ where r.org = reeve.current_org() and r.project = reeve.current_project() and (w.id = :parent or w.name = :parent_name)
+   and (r.id = :id or r.number = :number);
 
 -- name: revision_find
 -- roles: api

@@ -15,6 +15,7 @@
 #include "crypto/digest.h"
 
 struct KeeperClient;
+struct Vitals;
 
 /* What lives as long as the daemon. */
 typedef struct World {
@@ -23,6 +24,7 @@ typedef struct World {
     Str root_hash;               /* of the first root that was pinned, base64url; empty: none pinned */
     Str kms_uri;                 /* for new project and fleet keys */
     bool plain_http;             /* tests and quickstart: base URLs may be http:// to loopback */
+    const struct Vitals *vitals; /* api/vitals.h; for /readyz and /metrics */
 } World;
 
 typedef enum PrincipalKind { PRINCIPAL_NONE, PRINCIPAL_SERVICE, PRINCIPAL_DATA_PLANE } PrincipalKind;

@@ -12,7 +12,7 @@
 #define PROJECT_GRACE_DAYS 30
 
 typedef struct Project {
-    Uuid id;
+    Uuid id, org;
     Str name, display_name, description, state;
     int64_t version;
     Time created_at, updated_at, archived_at, deleted_at, purge_at;

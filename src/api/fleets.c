@@ -74,6 +74,27 @@ static Err serve(Ctx *ctx, const Req *req, Reply *reply, bool on)
     return OK;
 }
 
+typedef struct ServeAsk {
+    Str organization;
+} ServeAsk;
+static const Field serve_ask_fields[] = {
+    FIELD(ServeAsk, organization, .required = true, .max = 64, .doc = "Its id or name."),
+};
+static const FieldTable SERVE_ASK_FIELDS = FIELD_TABLE(ServeAsk, serve_ask_fields);
+
+static Err post_organization(Ctx *ctx, const Req *req, Reply *reply)
+{
+    Ref ref, organization;
+    ServeAsk ask = { 0 };
+    FleetOrganization row = { 0 };
+    TRY(req_ref(req, "fleet", "flt", &ref));
+    TRY(req_body(req, &SERVE_ASK_FIELDS, &ask));
+    TRY(ref_parse(ask.organization, STR("org"), &organization));
+    TRY(fleet_serve(ctx, &ref, &organization, true, &row));
+    reply_one(reply, &FLEET_ORGANIZATION_FIELDS, &row);
+    return OK;
+}
+
 static Err put_organization(Ctx *ctx, const Req *req, Reply *reply)
 {
     return serve(ctx, req, reply, true);
@@ -186,6 +207,9 @@ const Route FLEET_ROUTES[] = {
         .reply = &FLEET_FIELDS, .prefixes = fleet),
     ROUTE(GET, "/v1/fleets/{fleet}/organizations", FLEET_READ, .says = "List the organizations a fleet may serve.",
         .read = &list_served, .reply = &FLEET_ORGANIZATION_FIELDS, .prefixes = fleet),
+    ROUTE(POST, "/v1/fleets/{fleet}/organizations", FLEET_SERVE, .says = "Let a fleet serve an organization.",
+        .commit = post_organization, .body = &SERVE_ASK_FIELDS, .reply = &FLEET_ORGANIZATION_FIELDS, .status = 201,
+        .prefixes = fleet),
     ROUTE(PUT, "/v1/fleets/{fleet}/organizations/{organization}", FLEET_SERVE,
         .says = "Let a fleet serve an organization.", .commit = put_organization, .prefixes = served),
     ROUTE(DELETE, "/v1/fleets/{fleet}/organizations/{organization}", FLEET_SERVE,

@@ -41,7 +41,7 @@ const Route ORGANIZATION_ROUTES[] = {
         .if_match = true),
     ROUTE(DELETE, "/v1/organizations/{org}", ORGANIZATION_DELETE, .says = "Delete an organization.",
         .commit = noun_delete, .noun = &ORGANIZATION, .if_match = true),
-    ROUTE(POST, "/v1/organizations/{org}/tokens", ORGANIZATION_ADMIT,
+    ROUTE(POST, "/v1/organizations/{org}/admit", ORGANIZATION_ADMIT,
         .says = "Issue an owner token of an organization: how its first person gets in. Shown once.",
         .commit = post_owner_token, .body = &OWNER_TOKEN_FIELDS, .reply = &TOKEN_FIELDS, .status = 201, .reveals = true,
         .reshow = token_reshow),

@@ -57,7 +57,7 @@ const Route PROJECT_ROUTES[] = {
     ROUTE(POST, "/v1/projects/{project}/archive", PROJECT_ARCHIVE,
         .says = "Archive a project: it leaves every gateway.", .commit = archive, .reply = &PROJECT_FIELDS,
         .archived_too = true),
-    ROUTE(POST, "/v1/projects/{project}/restore", PROJECT_ARCHIVE, .says = "Bring an archived project back.",
+    ROUTE(POST, "/v1/projects/{project}/unarchive", PROJECT_ARCHIVE, .says = "Bring an archived project back.",
         .commit = restore, .reply = &PROJECT_FIELDS, .archived_too = true),
     ROUTE(POST, "/v1/projects/{project}/undelete", PROJECT_DELETE, .says = "Bring a deleted project back.",
         .commit = undelete, .reply = &PROJECT_FIELDS, .archived_too = true, .deleted_too = true),

@@ -390,6 +390,24 @@ Str req_client(const Req *req)
     return req->client;
 }
 
+/* "sec": an id or name; "#": a number; "#rev": a number or an id. What came before becomes the parent. */
+static Err take_read_parameter(Str value, const char *prefix, ReadIn *in)
+{
+    Ref ref = { 0 };
+    in->parent = in->id;
+    in->parent_name = in->name;
+    if (prefix[0] != '#') {
+        TRY(ref_parse(value, str_from_c(prefix), &ref));
+    } else if (str_to_i64(value, &in->number.value) && in->number.value > 0) {
+        in->number.set = true;
+    } else if (prefix[1] == 0 || typeid_parse(value, str_from_c(prefix + 1), &ref.id).kind != ERR_NONE) {
+        return FAIL(ERR_NOT_FOUND, "not-found", "There is nothing here.");
+    }
+    in->id = ref.id;
+    in->name = ref.name;
+    return OK;
+}
+
 /* The path's own parameters, behind org and project, become id/name and parent/parent_name. */
 Err req_read_in(const Req *req, ReadIn *ret_in)
 {
@@ -401,23 +419,8 @@ Err req_read_in(const Req *req, ReadIn *ret_in)
     size_t index = 0;
     for (size_t i = 0; i < req->parameter_count; i++) {
         Pair pair = req->parameters[i];
-        if (str_eq(pair.name, STR("org")) || str_eq(pair.name, STR("project")))
-            continue;
-        Ref ref;
-        const char *prefix = req->route->prefixes[index++];
-        if (prefix[0] == '#') {
-            if (!str_to_i64(pair.value, &in.number.value) || in.number.value < 1)
-                return FAIL(ERR_NOT_FOUND, "not-found", "There is nothing here.");
-            in.number.set = true;
-            continue;
-        }
-        TRY(ref_parse(pair.value, str_from_c(prefix), &ref));
-        if (index == 2) {
-            in.parent = in.id;
-            in.parent_name = in.name;
-        }
-        in.id = ref.id;
-        in.name = ref.name;
+        if (!str_eq(pair.name, STR("org")) && !str_eq(pair.name, STR("project")))
+            TRY(take_read_parameter(pair.value, req->route->prefixes[index++], &in));
     }
     *ret_in = in;
     return OK;

@@ -66,7 +66,7 @@ static Err get_release(Ctx *ctx, const Req *req, Reply *reply)
 }
 
 static const char *const workflow[] = { "wfl" };
-static const char *const revision[] = { "wfl", "#" };
+static const char *const revision[] = { "wfl", "#rev" };
 static const Read get = { .stmt = &SQL_WORKFLOW_GET, .table = &WORKFLOW_FIELDS };
 static const Read list = { .stmt = &SQL_WORKFLOW_LIST, .table = &WORKFLOW_FIELDS, .list = true };
 static const Read get_revision = { .stmt = &SQL_REVISION_GET, .table = &REVISION_FIELDS };
@@ -91,7 +91,7 @@ const Route WORKFLOW_ROUTES[] = {
         .says = "Add a revision; it never changes.", .commit = post_revision, .body = &REVISION_FIELDS,
         .reply = &REVISION_FIELDS, .status = 201, .prefixes = workflow),
     ROUTE(GET, "/v1/projects/{project}/workflows/{workflow}/revisions/{revision}", WORKFLOW_READ,
-        .says = "Read a revision by its number.", .read = &get_revision, .reply = &REVISION_FIELDS,
+        .says = "Read a revision by its number or id.", .read = &get_revision, .reply = &REVISION_FIELDS,
         .prefixes = revision),
     ROUTE(GET, "/v1/projects/{project}/workflows/{workflow}/release", WORKFLOW_READ,
         .says = "Read the current release.", .look = get_release, .reply = &RELEASE_FIELDS, .prefixes = workflow),

@@ -4,6 +4,7 @@
 #include "domain/noun.h"
 
 #include "base/json.h"
+#include "domain/audit.h"
 
 #include <assert.h>
 
@@ -43,6 +44,13 @@ Uuid noun_id(const Noun *noun, const void *item)
     const Uuid *id = member(noun, item, STR("id"), FIELD_UUID);
     assert(id != NULL);
     return *id;
+}
+
+Err audit(Ctx *ctx, const char *action, const char *prefix, Uuid id, json_t *detail)
+{
+    Err err = audit_append(ctx->db, ctx->arena, action, prefix, id, ctx->project, detail);
+    json_release(&detail);
+    return err;
 }
 
 static Err after_change(Ctx *ctx, const Noun *noun, const char *what, const void *item)

@@ -7,6 +7,7 @@
 
 static const Field project_fields[] = {
     FIELD(Project, id, .prefix = "prj", .read_only = true),
+    FIELD(Project, org, .prefix = "org", .read_only = true),
     FIELD(Project, name, .required = true, .name_like = true, .doc = "Unique in the organization, usable in paths."),
     FIELD(Project, display_name, .max = 200),
     FIELD(Project, description, .max = 2000),
