@@ -46,6 +46,15 @@ CHECKED Err pool_take(
 void pool_give(Pool *pool, Db **db); /* rolls back what was left open; for _cleanup_ use DbLease */
 bool pool_is_up(const Pool *pool);   /* last known state, for readiness */
 
+typedef struct PoolStats {
+    unsigned size, lent; /* now */
+    uint64_t takes;
+    uint64_t waits; /* of them, those that found every connection lent */
+    uint64_t busy;  /* of them, those that waited in vain: "database-busy" */
+    uint64_t connects, connect_failures;
+} PoolStats;
+PoolStats pool_stats(Pool *pool);
+
 /* _cleanup_(db_lease_release) DbLease lease = {0}; TRY(db_lease(pool, &lease)); ... lease.db */
 typedef struct DbLease {
     Pool *pool;

@@ -216,9 +216,12 @@ static Err read_sentences(Db *db, Arena *arena)
     if (pool->sentences.items == NULL) {
         size_t count = (size_t)PQntuples(rows);
         struct Sentence *items = NEW(pool->sentences.arena, struct Sentence, count + 1);
-        for (size_t i = 0; i < count; i++)
-            items[i] = (struct Sentence){ arena_str(pool->sentences.arena, str_from_c(PQgetvalue(rows, (int)i, 0))),
-                arena_str(pool->sentences.arena, str_from_c(PQgetvalue(rows, (int)i, 1))) };
+        for (size_t i = 0; i < count; i++) {
+            Str name = str_from_c(PQgetvalue(rows, (int)i, 0));
+            items[i].constraint = arena_str(pool->sentences.arena, name);
+            items[i].code = code_of_name(pool->sentences.arena, name);
+            items[i].text = arena_str(pool->sentences.arena, str_from_c(PQgetvalue(rows, (int)i, 1)));
+        }
         pool->sentences.count = count;
         pool->sentences.items = items;
     }

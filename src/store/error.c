@@ -56,8 +56,7 @@ static const State *state_find(const State *table, size_t count, const char *sql
     return NULL;
 }
 
-/* project_name_taken → project-name-taken */
-static Str code_of_name(Arena *arena, Str name)
+Str code_of_name(Arena *arena, Str name)
 {
     char *copy = arena_alloc(arena, name.len + 1, 1);
     for (size_t i = 0; i < name.len; i++)
@@ -71,10 +70,13 @@ static Err violation(Arena *arena, const State *state, const PGresult *result, c
     Str name = str_from_c(PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME));
     if (str_is_empty(name))
         return err;
-    err.code = code_of_name(arena, name);
     for (size_t i = 0; sentences != NULL && i < sentences->count; i++)
-        if (str_eq(sentences->items[i].constraint, name))
-            err.detail = arena_str(arena, sentences->items[i].text);
+        if (str_eq(sentences->items[i].constraint, name)) {
+            err.code = sentences->items[i].code; /* both live as long as the pool */
+            err.detail = sentences->items[i].text;
+            return err;
+        }
+    err.code = code_of_name(arena, name);
     return err;
 }
 

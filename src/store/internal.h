@@ -75,11 +75,12 @@ void result_clear(PGresult **result); /* for _cleanup_ */
 typedef struct Sentences {
     Arena *arena;
     struct Sentence {
-        Str constraint, text;
+        Str constraint, code, text;
     } * items;
     size_t count;
 } Sentences;
 
+Str code_of_name(Arena *arena, Str name); /* project_name_taken → project-name-taken */
 /* A failed result as an Err that holds no value of anybody. */
 Err error_of_result(Arena *arena, const PGresult *result, const char *statement, const Sentences *sentences);
 Err error_unavailable(void);
@@ -117,6 +118,7 @@ struct Pool {
     Db **idle;
     unsigned idle_count, open_count;
     bool up;
+    PoolStats stats;
     unsigned failures;       /* in a row */
     int64_t closed_until_us; /* the circuit: no attempt before */
     Sentences sentences;

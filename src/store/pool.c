@@ -124,6 +124,8 @@ static void circuit_note(Pool *pool, bool connected)
 {
     pthread_mutex_lock(&pool->lock);
     pool->up = connected;
+    pool->stats.connects += connected;
+    pool->stats.connect_failures += !connected;
     pool->failures = connected ? 0 : pool->failures + 1;
     if (!connected) {
         uint64_t bound_ms = BACKOFF_BASE_MS;
@@ -148,6 +150,17 @@ bool pool_is_up(const Pool *pool)
     return up;
 }
 
+PoolStats pool_stats(Pool *pool)
+{
+    check_pool(pool);
+    pthread_mutex_lock(&pool->lock);
+    PoolStats stats = pool->stats;
+    stats.size = pool->options.size_max;
+    stats.lent = pool->open_count - pool->idle_count;
+    pthread_mutex_unlock(&pool->lock);
+    return stats;
+}
+
 /* --- taking and giving ---------------------------------------------------------------------------------------------
  */
 
@@ -166,6 +179,9 @@ static Db *claim(Pool *pool)
     struct timespec until = { .tv_sec = until_us / US_PER_S, .tv_nsec = until_us % US_PER_S * 1000 };
     Db *db = NULL;
     pthread_mutex_lock(&pool->lock);
+    bool waits = pool->idle_count == 0 && pool->open_count == pool->options.size_max;
+    pool->stats.takes++;
+    pool->stats.waits += waits;
     while (pool->idle_count == 0 && pool->open_count == pool->options.size_max)
         if (pthread_cond_timedwait(&pool->given, &pool->lock, &until) == ETIMEDOUT)
             break;
@@ -175,6 +191,7 @@ static Db *claim(Pool *pool)
         pool->open_count++;
         db = db_new(pool);
     }
+    pool->stats.busy += db == NULL;
     pthread_mutex_unlock(&pool->lock);
     return db;
 }
@@ -195,7 +212,7 @@ static Err make_ready(Pool *pool, Db *db)
     if (!circuit_allows(pool))
         return error_unavailable();
     Err err = db_connect(db, monotonic_us() + CONNECT_DEADLINE_MS * US_PER_MS);
-    circuit_note(pool, err.kind != ERR_UNAVAILABLE);
+    circuit_note(pool, err.kind == ERR_NONE);
     return err;
 }
 

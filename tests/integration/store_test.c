@@ -564,6 +564,13 @@ static void test_an_exhausted_pool_says_busy_in_time(void **state)
     assert_in_range(took, 250 * US_PER_MS, 2 * US_PER_S);
     db_lease_release(&second);
     EXPECT_OK(db_lease(w->pool, &third));
+    PoolStats stats = pool_stats(w->pool);
+    assert_int_equal(stats.size, 2);
+    assert_int_equal(stats.lent, 2);
+    assert_int_equal(stats.takes, 4);
+    assert_int_equal(stats.waits, 1);
+    assert_int_equal(stats.busy, 1);
+    assert_int_equal(stats.connects, 2);
     db_lease_release(&third);
 }
 

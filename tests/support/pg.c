@@ -153,6 +153,16 @@ static Str schema_name(Arena *arena, Str source)
     return hex_encode(arena, (Bytes){ .ptr = digest.b, .len = 8 });
 }
 
+/* Those of other schemas: forty megabytes each. */
+static void forget_archives(Arena *arena, Str build)
+{
+    glob_t files = { 0 };
+    glob(arena_fmt(arena, STR_FMT "/pg-template-*.tar*", STR_ARG(build)).ptr, 0, NULL, &files);
+    for (size_t i = 0; i < files.gl_pathc; i++)
+        unlink(files.gl_pathv[i]);
+    globfree(&files);
+}
+
 /* The archive of a migrated cluster, made under a lock when it is not there. */
 static Str template_archive(Arena *arena)
 {
@@ -165,6 +175,7 @@ static Str template_archive(Arena *arena)
     if (lock < 0 || flock(lock, LOCK_EX) != 0)
         die("cannot lock the template: %s", strerror(errno));
     if (access(archive.ptr, R_OK) != 0) {
+        forget_archives(arena, build);
         const char *argv[] = { arena_fmt(arena, STR_FMT "/scripts/with-postgres", STR_ARG(source)).ptr, "--archive",
             archive.ptr, "true", NULL };
         must_run(argv);
