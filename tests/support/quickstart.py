@@ -47,9 +47,9 @@ class Quickstart(Stack):
             "keeper_socket": self.path("run", "keeper.sock"), "root_file": self.path("root", "root.jws"),
             "root_hash": self.state.get("root_hash", ""), "kms_uri": "local:default", "plain_http": True})
         self.config("gateway.yaml", {
-            "listen": {"address": "127.0.0.1", "port": self.port("gateway")},
-            "admin": {"address": "127.0.0.1", "port": self.port("gateway-admin")},
-            "state_dir": self.path("gateway"), "control_plane": self.url("reeved"), "name": "gateway-1",
+            "listen": f"127.0.0.1:{self.port('gateway')}", "admin_listen": f"127.0.0.1:{self.port('gateway-admin')}",
+            "state_dir": self.path("gateway"), "name": "gateway-1",
+            "control_plane": {"url": self.url("reeved"), "allow_private": True},
             "join_token_file": self.path("join.token"), "allow_private_upstreams": True})
 
     # --- the first time -------------------------------------------------------------------------------------------------
