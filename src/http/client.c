@@ -186,6 +186,8 @@ static void client_dispatch(void *arg)
             begin(client->queue[i]);
     client->queue_count = 0;
     kick(client);
+    /* A provider on a kept connection may have answered already; no event would come for that. */
+    drain_messages(client);
 }
 
 /* --- life --- */
@@ -288,9 +290,11 @@ static void resume_now(void *arg)
     transfer->is_paused = false;
     transfer->stage_us = monotonic_us();
     transfer_begin_timer(transfer);
+    Client *client = transfer->client;
     CURLcode code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
     if (code != CURLE_OK)
         client_stop_transfer(transfer, transfer_end_of(transfer, code));
+    drain_messages(client); /* it may have ended in there */
 }
 
 void transfer_resume(Transfer *transfer)
