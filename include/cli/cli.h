@@ -105,6 +105,8 @@ bool cli_flag(const Cli *cli, const char *name);
 void cli_say(const Cli *cli, const char *format, ...) PRINTF(2, 3); /* to stderr, unless --quiet */
 CHECKED Err cli_project(Cli *cli, Str *ret_project);
 CHECKED Err cli_confirm(const Cli *cli, const char *what); /* ERR_INVALID "not-confirmed" */
+/* A file that holds a secret; an error names it. */
+CHECKED Err cli_secret_file(Cli *cli, Str path, size_t bytes_max, Secret *ret_secret);
 /* Plaintext from --from-file (or "-", standard input), or a prompt without echo. */
 CHECKED Err cli_read_secret(Cli *cli, const char *prompt, size_t bytes_max, Secret *ret_secret);
 
@@ -146,6 +148,7 @@ CHECKED Err output_item(Cli *cli, const json_t *item, const char *columns);   /*
 void help_overview(FILE *out);
 void help_noun(FILE *out, Str noun);
 void help_command(FILE *out, const Command *command);
+void help_usage(FILE *out, const Command *command); /* one line */
 void help_completion(FILE *out, Str shell);
 void help_manual(FILE *out);
 

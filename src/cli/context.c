@@ -85,7 +85,7 @@ static Err read_token(Cli *cli, Str file)
     if (file.len == 0)
         return OK;
     if (!str_eq(file, STR("-")))
-        return secret_from_file(file, TOKEN_BYTES_MAX, &cli->token);
+        return cli_secret_file(cli, file, TOKEN_BYTES_MAX, &cli->token);
     char text[TOKEN_BYTES_MAX];
     size_t len = fread(text, 1, sizeof(text), stdin);
     while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
@@ -254,7 +254,7 @@ const Command CONTEXT_COMMANDS[] = {
         .run = context_add,
         .example = "reeve context add prod --url https://reeve.example.com --token-file ~/.reeve-token" },
     { .words = "context set",
-        .summary = "Change the current context: --project, --organization, --token-file...",
+        .summary = "Change the current context: its project, token file, address or root",
         .run = context_set,
         .example = "reeve context set --project search" },
     { .words = "context use", .arguments = "NAME", .summary = "Use another context", .run = context_use },

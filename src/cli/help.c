@@ -20,6 +20,21 @@ static bool first_of_noun(const Command *row)
     return false;
 }
 
+/* "create, list, get": the verbs of a noun, or the summary of a command without one. */
+static void verbs_of(FILE *out, Str noun)
+{
+    const char *between = "";
+    for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++) {
+        for (const Command *row = *table; row->words != NULL; row++) {
+            if (!str_eq(noun_of(row), noun))
+                continue;
+            const char *verb = strchr(row->words, ' ');
+            fprintf(out, "%s%s", between, verb == NULL ? row->summary : verb + 1);
+            between = ", ";
+        }
+    }
+}
+
 void help_overview(FILE *out)
 {
     fputs("reeve: keys, models, budgets and bills behind your AI traffic\n\n"
@@ -30,14 +45,7 @@ void help_overview(FILE *out)
             if (!first_of_noun(row))
                 continue;
             fprintf(out, "  %-18.*s", STR_ARG(noun_of(row)));
-            const char *between = "";
-            for (const Command *other = *table; other->words != NULL; other++) {
-                if (!str_eq(noun_of(other), noun_of(row)))
-                    continue;
-                const char *verb = strchr(other->words, ' ');
-                fprintf(out, "%s%s", between, verb == NULL ? other->summary : verb + 1);
-                between = ", ";
-            }
+            verbs_of(out, noun_of(row));
             fputc('\n', out);
         }
     }
@@ -48,20 +56,42 @@ void help_overview(FILE *out)
         out);
 }
 
+/* "secret rotate SECRET": the words and what they take. */
+static void call_of(FILE *out, const Command *row)
+{
+    fprintf(out, "reeve %s%s%s", row->words, row->arguments == NULL ? "" : " ",
+        row->arguments == NULL ? "" : row->arguments);
+}
+
 void help_noun(FILE *out, Str noun)
 {
     fprintf(out, "commands of " STR_FMT ":\n\n", STR_ARG(noun));
-    for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++)
-        for (const Command *row = *table; row->words != NULL; row++)
-            if (str_eq(noun_of(row), noun))
-                fprintf(out, "  reeve %s %s\n      %s\n", row->words, row->arguments == NULL ? "" : row->arguments,
-                    row->summary);
+    for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++) {
+        for (const Command *row = *table; row->words != NULL; row++) {
+            if (!str_eq(noun_of(row), noun))
+                continue;
+            fputs("  ", out);
+            call_of(out, row);
+            fprintf(out, "\n      %s\n", row->summary);
+        }
+    }
+    fprintf(out, "\nreeve help " STR_FMT " VERB says more\n", STR_ARG(noun));
+}
+
+void help_usage(FILE *out, const Command *command)
+{
+    fputs("usage: ", out);
+    call_of(out, command);
+    for (const Option *option = command->options; option != NULL && option->name != NULL; option++)
+        if (option->required)
+            fprintf(out, " --%s %s", option->name, option->arg);
+    fputs(" [OPTIONS]\n", out);
 }
 
 void help_command(FILE *out, const Command *command)
 {
-    fprintf(out, "usage: reeve %s %s [OPTIONS]\n\n%s.\n", command->words,
-        command->arguments == NULL ? "" : command->arguments, command->summary);
+    help_usage(out, command);
+    fprintf(out, "\n%s.\n", command->summary);
     if (command->example != NULL)
         fprintf(out, "\nexample:\n  %s\n", command->example);
     if (command->options != NULL && command->options[0].name != NULL)
@@ -124,32 +154,56 @@ static void manual_text(FILE *out, const char *text)
     }
 }
 
+/* Words on lines of at most 70 bytes: troff's fill makes paragraphs of them again. */
+static void manual_lines(FILE *out, const char *text, const char *end)
+{
+    size_t column = 0;
+    for (Str rest = str_from_c(text), word; rest.len > 0;) {
+        str_cut(rest, ' ', &word, &rest);
+        if (column > 0 && column + word.len > 70) {
+            fputc('\n', out);
+            column = 0;
+        }
+        char part[128];
+        snprintf(part, sizeof(part), "%s" STR_FMT, column > 0 ? " " : "", STR_ARG(word));
+        manual_text(out, part);
+        column += word.len + 1;
+    }
+    fprintf(out, "%s\n", end);
+}
+
+static void manual_option(FILE *out, const char *name, const char *arg, const char *doc, bool required)
+{
+    fputs(".TP\n.B \\-\\-", out);
+    manual_text(out, name);
+    if (arg != NULL)
+        fprintf(out, " \\fI%s\\fR", arg);
+    fputc('\n', out);
+    manual_lines(out, doc, required ? " (required)." : ".");
+}
+
+static void manual_command(FILE *out, const Command *row)
+{
+    fputs(".SS reeve ", out);
+    manual_text(out, row->words);
+    if (row->arguments != NULL)
+        fprintf(out, " %s", row->arguments);
+    fputc('\n', out);
+    manual_lines(out, row->summary, ".");
+    for (const Option *option = row->options; option != NULL && option->name != NULL; option++)
+        manual_option(out, option->name, option->arg, option->doc, option->required);
+}
+
 void help_manual(FILE *out)
 {
-    fputs(".TH REEVE 1\n.SH NAME\nreeve \\- keys, models, budgets and bills behind AI traffic\n"
+    fputs(".TH REEVE 1 2026-11-20 \"reeve " REEVE_VERSION
+          "\"\n.SH NAME\nreeve \\- keys, models, budgets and bills behind AI traffic\n"
           ".SH SYNOPSIS\n.B reeve\nNOUN VERB [ARGUMENTS] [OPTIONS]\n.SH COMMANDS\n",
         out);
-    for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++) {
-        for (const Command *row = *table; row->words != NULL; row++) {
-            fputs(".TP\n.B reeve ", out);
-            manual_text(out, row->words);
-            if (row->arguments != NULL) {
-                fputc(' ', out);
-                manual_text(out, row->arguments);
-            }
-            fputc('\n', out);
-            manual_text(out, row->summary);
-            fputs(".\n", out);
-            for (const Option *option = row->options; option != NULL && option->name != NULL; option++) {
-                fputs(".br\n.B \\-\\-", out);
-                manual_text(out, option->name);
-                fputs("\n", out);
-                manual_text(out, option->doc);
-                fputc('\n', out);
-            }
-        }
-    }
-    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 a difference was found, 64 wrong usage, 69 unreachable, 75 try again, "
-          "77 denied\n",
+    for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++)
+        for (const Command *row = *table; row->words != NULL; row++)
+            manual_command(out, row);
+    fputs(".SH EXIT STATUS\n0 done, 1 failed, 2 a difference was found, 64 wrong usage,\n"
+          "69 unreachable, 75 try again, 77 denied\n",
         out);
 }

@@ -13,10 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
-enum { KEY_FIRST_OWN = 0x1000, KEY_FIRST_GLOBAL = 0x2000 };
+enum { KEY_HELP = '?', KEY_USAGE = 0x800, KEY_FIRST_OWN = 0x1000, KEY_FIRST_GLOBAL = 0x2000 };
 
 #define OWN_OPTIONS_MAX 32
 
@@ -86,8 +87,8 @@ static error_t on_option(int key, char *value, struct argp_state *state)
             cli->arguments[cli->argument_count++] = str_from_c(value);
         return 0;
     }
-    if (key == '?') {
-        help_command(stdout, cli->command);
+    if (key == KEY_HELP || key == KEY_USAGE) {
+        key == KEY_HELP ? help_command(stdout, cli->command) : help_usage(stdout, cli->command);
         exit(EXIT_FINE);
     }
     if (key >= KEY_FIRST_OWN && key < KEY_FIRST_OWN + OWN_OPTIONS_MAX) {
@@ -104,7 +105,7 @@ static error_t on_option(int key, char *value, struct argp_state *state)
 
 static void parse_options(Cli *cli, int argc, char **argv)
 {
-    struct argp_option options[OWN_OPTIONS_MAX + COUNT_OF(GLOBALS) + 2];
+    struct argp_option options[OWN_OPTIONS_MAX + COUNT_OF(GLOBALS) + 3];
     size_t count = 0, own = own_option_count(cli->command);
     memset(options, 0, sizeof(options));
     if (own > OWN_OPTIONS_MAX)
@@ -115,9 +116,12 @@ static void parse_options(Cli *cli, int argc, char **argv)
         };
     for (size_t i = 0; i < COUNT_OF(GLOBALS); i++)
         options[count++] = (struct argp_option){ .name = GLOBALS[i].name, .key = global_key(i), .arg = GLOBALS[i].arg };
-    options[count++] = (struct argp_option){ .name = "help", .key = '?' };
+    options[count++] = (struct argp_option){ .name = "help", .key = KEY_HELP };
+    options[count++] = (struct argp_option){ .name = "usage", .key = KEY_USAGE };
     struct argp argp = { .options = options, .parser = on_option };
     argp_err_exit_status = EXIT_USAGE;
+    /* What went wrong is said in the command's name. */
+    argv[0] = (char *)(uintptr_t)arena_fmt(cli->arena, "reeve %s", cli->command->words).ptr;
     argp_parse(&argp, argc, argv, ARGP_NO_HELP, NULL, cli);
 }
 
@@ -177,20 +181,49 @@ static size_t distance(const char *a, const char *b)
     return row[lb];
 }
 
-static void suggest(const char *given)
+static bool has_noun(const Command *row, const char *noun)
+{
+    Str first, verb;
+    str_cut(str_from_c(row->words), ' ', &first, &verb);
+    return noun == NULL || str_eq(first, str_from_c(noun));
+}
+
+/* The command nearest to what was typed, of one noun or of all. */
+static const char *nearest(const char *given, const char *noun)
 {
     const char *best = NULL;
     size_t best_distance = 3;
     for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++) {
         for (const Command *row = *table; row->words != NULL; row++) {
-            if (distance(given, row->words) < best_distance) {
+            if (has_noun(row, noun) && distance(given, row->words) < best_distance) {
                 best = row->words;
                 best_distance = distance(given, row->words);
             }
         }
     }
-    if (best != NULL)
-        fprintf(stderr, "Did you mean: reeve %s\n", best);
+    return best;
+}
+
+/* A mistyped noun: the one nearest to it. */
+static bool nearest_noun(Str given, Str *ret_noun)
+{
+    char word[32] = "", known[32];
+    size_t best_distance = 3;
+    if (given.len >= sizeof(word))
+        return false;
+    memcpy(word, given.ptr, given.len);
+    for (const Command *const *table = COMMAND_TABLES; *table != NULL; table++) {
+        for (const Command *row = *table; row->words != NULL; row++) {
+            Str noun, verb;
+            str_cut(str_from_c(row->words), ' ', &noun, &verb);
+            snprintf(known, sizeof(known), STR_FMT, STR_ARG(noun));
+            if (distance(word, known) < best_distance) {
+                *ret_noun = noun;
+                best_distance = distance(word, known);
+            }
+        }
+    }
+    return best_distance < 3;
 }
 
 static bool is_noun(Str word)
@@ -210,16 +243,25 @@ static int no_command(size_t count, char *const *words)
         help_overview(stderr);
         return EXIT_USAGE;
     }
+    char joined[128];
+    Str noun;
+    snprintf(joined, sizeof(joined), "%s%s%s", words[0], count > 1 ? " " : "", count > 1 ? words[1] : "");
     if (is_noun(str_from_c(words[0]))) {
+        const char *meant = count > 1 ? nearest(joined, words[0]) : NULL;
         if (count > 1)
-            fprintf(stderr, "reeve: there is no command \"%s %s\"\n\n", words[0], words[1]);
-        help_noun(stderr, str_from_c(words[0]));
+            fprintf(stderr, "reeve: there is no command \"%s\"\n", joined);
+        if (meant != NULL)
+            fprintf(stderr, "Did you mean: reeve %s\n", meant);
+        else
+            help_noun(stderr, str_from_c(words[0]));
         return EXIT_USAGE;
     }
     fprintf(stderr, "reeve: there is no command \"%s\"; reeve help lists them\n", words[0]);
-    char joined[128];
-    snprintf(joined, sizeof(joined), "%s%s%s", words[0], count > 1 ? " " : "", count > 1 ? words[1] : "");
-    suggest(joined);
+    const char *meant = nearest(joined, NULL);
+    if (meant != NULL)
+        fprintf(stderr, "Did you mean: reeve %s\n", meant);
+    else if (nearest_noun(str_from_c(words[0]), &noun))
+        fprintf(stderr, "Did you mean: reeve " STR_FMT "\n", STR_ARG(noun));
     return EXIT_USAGE;
 }
 
@@ -339,11 +381,22 @@ static Err prompt_secret(const char *prompt, size_t bytes_max, Secret *ret_secre
     return err;
 }
 
+Err cli_secret_file(Cli *cli, Str path, size_t bytes_max, Secret *ret_secret)
+{
+    struct stat info;
+    Err err = secret_from_file(path, bytes_max, ret_secret);
+    if (err.kind == ERR_NONE)
+        return OK;
+    bool open = stat(arena_c(cli->arena, path), &info) == 0 && (info.st_mode & 077) != 0;
+    return FAIL_FMT(cli->arena, err.kind, "secret-file", STR_FMT ": " STR_FMT "%s" STR_FMT, STR_ARG(path),
+        STR_ARG(err.detail), open ? " Try: chmod 600 " : "", STR_ARG(open ? path : (Str){ 0 }));
+}
+
 Err cli_read_secret(Cli *cli, const char *prompt, size_t bytes_max, Secret *ret_secret)
 {
     Str file = cli_option(cli, "from-file");
     if (file.ptr != NULL && !str_eq(file, STR("-")))
-        return secret_from_file(file, bytes_max, ret_secret);
+        return cli_secret_file(cli, file, bytes_max, ret_secret);
     if (file.ptr != NULL || isatty(STDIN_FILENO) == 0)
         return read_fd(STDIN_FILENO, bytes_max, false, ret_secret);
     if (cli->globals.no_input)
@@ -420,7 +473,43 @@ static int run_command(const Command *command, int argc, char **argv, char **res
     return code;
 }
 
-/* Splits argv in the words of the command (before the first option, global options may stand first), and the rest. */
+/* How many of the arguments from argv[1] on are global options and their values, before the first word. */
+static int leading_options(int count, char **argv)
+{
+    int at = 1;
+    while (at < count && argv[at][0] == '-' && argv[at][1] != '\0') {
+        bool takes_next = false;
+        for (size_t i = 0; i < COUNT_OF(GLOBALS); i++) {
+            bool is_long = strncmp(argv[at], "--", 2) == 0 && strcmp(argv[at] + 2, GLOBALS[i].name) == 0;
+            bool is_short = argv[at][1] == GLOBALS[i].key && argv[at][2] == '\0';
+            takes_next = takes_next || (GLOBALS[i].arg != NULL && (is_long || is_short));
+        }
+        at += takes_next ? 2 : 1;
+    }
+    return at > count ? count - 1 : at - 1;
+}
+
+static int show_help(size_t count, char **words)
+{
+    const Command *asked = count > 0 ? find_command(words, count) : NULL;
+    if (count == 0)
+        help_overview(stdout);
+    else if (asked != NULL)
+        help_command(stdout, asked);
+    else if (count == 1 && is_noun(str_from_c(words[0])))
+        help_noun(stdout, str_from_c(words[0]));
+    else
+        return no_command(count, words);
+    return EXIT_FINE;
+}
+
+static bool asks_help(const char *word)
+{
+    return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* Splits argv in the words of the command, its options (global ones may stand before the words), and what is behind --.
+ */
 int cli_main(int argc, char **argv)
 {
     crypto_start();
@@ -428,27 +517,25 @@ int cli_main(int argc, char **argv)
     client_start();
     log_start("reeve", LOG_WARN, true);
     int count = argc;
-    for (int i = 1; i < argc; i++)
+    for (int i = argc - 1; i >= 1; i--)
         if (strcmp(argv[i], "--") == 0)
             count = i;
-    if (count > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)) {
-        const Command *asked = count > 2 ? find_command(argv + 2, (size_t)(count - 2)) : NULL;
-        if (asked != NULL)
-            help_command(stdout, asked);
-        else if (count > 2)
-            help_noun(stdout, str_from_c(argv[2]));
-        else
-            help_overview(stdout);
-        return EXIT_FINE;
-    }
+    if (count > 1 && asks_help(argv[1]))
+        return show_help((size_t)(count - 2), argv + 2);
     if (count > 1 && strcmp(argv[1], "--version") == 0) {
         printf("reeve %s\n", REEVE_VERSION);
         return EXIT_FINE;
     }
-    const Command *command = find_command(argv + 1, (size_t)(count - 1));
-    if (command == NULL)
-        return no_command((size_t)(count - 1), argv + 1);
+    int leading = leading_options(count, argv);
+    char **given = argv + 1 + leading;
+    const Command *command = find_command(given, (size_t)(count - 1 - leading));
+    if (command == NULL) {
+        if (count - leading > 2 && asks_help(argv[count - 1]))
+            return show_help((size_t)(count - 2 - leading), given);
+        return no_command((size_t)(count - 1 - leading), given);
+    }
     int words = (int)word_count(command->words);
+    memmove(argv + 1 + words, argv + 1, (size_t)leading * sizeof(*argv));
     argv[words] = argv[0];
     char **rest = count < argc ? argv + count + 1 : NULL;
     return run_command(command, count - words, argv + words, rest, count < argc ? argc - count - 1 : 0);

@@ -20,7 +20,7 @@ static const JsonLimits KEY_LIMITS = { .bytes_max = 256 * 1024, .depth_max = 8, 
 static Err read_keypair(Cli *cli, Str path, KeyPair *ret_pair)
 {
     _cleanup_(secret_release) Secret text = { 0 };
-    TRY(secret_from_file(path, KEY_FILE_BYTES_MAX, &text));
+    TRY(cli_secret_file(cli, path, KEY_FILE_BYTES_MAX, &text));
     Err err = ed25519_from_private_jwk(secret_bytes(&text), ret_pair);
     if (err.kind != ERR_NONE)
         return FAIL_FMT(

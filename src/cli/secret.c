@@ -45,6 +45,14 @@ static Err seal(Cli *cli, const Place *place, const PublicKey *key, Bytes plain,
     return jwe_seal_to(cli->arena, key, STR("reeve-intake+jwe"), header, plain, ret_jwe);
 }
 
+static Err own_organization(Cli *cli, Str *ret_org)
+{
+    _cleanup_(json_release) json_t *body = NULL;
+    TRY(cli_get(cli, STR("/v1/organization"), &body));
+    *ret_org = arena_str(cli->arena, json_str(body, "id"));
+    return OK;
+}
+
 /* The ids that the seal binds come from the control plane's own words about the project. */
 static Err place_in_project(Cli *cli, Place *place)
 {
@@ -54,7 +62,7 @@ static Err place_in_project(Cli *cli, Place *place)
     TRY(cli_project(cli, &project));
     TRY(cli_get(cli, arena_fmt(cli->arena, "/v1/projects/" STR_FMT, STR_ARG(path_escape(cli->arena, project))), &body));
     place->project = arena_str(cli->arena, json_str(body, "id"));
-    place->org = arena_str(cli->arena, json_str(body, "org"));
+    TRY(own_organization(cli, &place->org));
     if (place->project.len == 0 || place->org.len == 0)
         return FAIL(ERR_INTERNAL, "bad-answer", "the server's answer names no project and organization");
     return OK;
