@@ -1,0 +1,21 @@
+-- What data planes read, through functions that look at the fleet of the credential.
+
+-- name: snapshot_newest
+-- roles: api
+-- The newest manifest of the caller's fleet; its text when it is newer than :after.
+select seq, digest, jws from snapshot_newest(:after) where seq is not null;
+
+-- name: snapshot_bytes
+-- roles: api
+-- An object or shard the caller's fleet may see.
+select body from (select snapshot_bytes(:digest) as body) b where body is not null;
+
+-- name: snapshot_keyring_ask
+-- roles: api
+-- What the keeper needs for the caller's keyring.
+select fleet, generation, kms_uri, wrapped, cert, request from snapshot_keyring_ask() where fleet is not null;
+
+-- name: snapshot_ack
+-- roles: api
+-- What the caller verified, activated or refused.
+select snapshot_ack(:seq, :state, :code, :detail, :pointer)::text as nothing;
