@@ -19,3 +19,8 @@ select fleet, generation, kms_uri, wrapped, cert, request from snapshot_keyring_
 -- roles: api
 -- What the caller verified, activated or refused.
 select snapshot_ack(:seq, :state, :code, :detail, :pointer)::text as nothing;
+
+-- name: snapshot_heads
+-- roles: api
+-- Every fleet's newest number.
+select fleet, seq from snapshot_heads();

@@ -3,7 +3,7 @@
  */
 #include "api/route.h"
 
-#define EVERY_TABLE(X) X(PROJECT_ROUTES)
+#define EVERY_TABLE(X) X(PROJECT_ROUTES) X(SNAPSHOT_ROUTES)
 
 #define DECLARE(table) extern const Route table[];
 EVERY_TABLE(DECLARE)

@@ -286,6 +286,9 @@ static Err run_change(Call *call, Ctx *ctx, Pool *pool)
 
 static Err run_get(Call *call, Ctx *ctx, Pool *pool)
 {
+    bool done = false;
+    if (call->req.route->prepare != NULL) /* a read that asks the keeper */
+        return run_prepare(call, ctx, pool, &done);
     _cleanup_(db_lease_release) DbLease lease = { 0 };
     TRY(db_lease(pool, &lease));
     ctx->db = lease.db;

@@ -1,0 +1,393 @@
+/*
+ * snapshot.c: what data planes pull: the manifest by long poll, objects by digest, the root, their keyring; and what
+ * they say of it. The fleet is the credential's; nothing in a path or query can name another.
+ */
+#include "api/snapshot.h"
+
+#include "api/route.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "keeper/client.h"
+#include "snapshot/object.h"
+#include "snapshot/root.h"
+#include "snapshot/shard.h"
+#include "store/sql.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define POLL_WAIT_S_MAX 55
+#define HEARTBEAT_TTL_S 120
+#define HEARTBEAT_CACHE_US US_PER_S
+#define HEARTBEAT_FLEETS_MAX 256 /* remembered at once; more are signed each time */
+#define WATCH_POLL_MS 5000
+#define ACK_BYTES_MAX 8192
+
+typedef struct SnapshotRow {
+    Uuid fleet;
+    int64_t after, wait, seq, generation;
+    Str jws, kms_uri, cert, request, state, code, detail, pointer, nothing;
+    Bytes digest, body, wrapped;
+    int64_t version;
+    Time at;
+} SnapshotRow;
+
+static const Field snapshot_row_fields[] = {
+    FIELD(SnapshotRow, fleet, .internal = true),
+    FIELD(SnapshotRow, after, .internal = true),
+    FIELD(SnapshotRow, seq, .internal = true),
+    FIELD(SnapshotRow, generation, .internal = true),
+    FIELD(SnapshotRow, jws, .internal = true),
+    FIELD(SnapshotRow, kms_uri, .internal = true),
+    FIELD(SnapshotRow, cert, .internal = true),
+    FIELD(SnapshotRow, request, .internal = true),
+    FIELD(SnapshotRow, state, .internal = true),
+    FIELD(SnapshotRow, code, .internal = true),
+    FIELD(SnapshotRow, detail, .internal = true),
+    FIELD(SnapshotRow, pointer, .internal = true),
+    FIELD(SnapshotRow, nothing, .internal = true),
+    FIELD(SnapshotRow, digest, .internal = true),
+    FIELD(SnapshotRow, body, .internal = true),
+    FIELD(SnapshotRow, wrapped, .internal = true),
+};
+static const FieldTable ROW_FIELDS = FIELD_TABLE(SnapshotRow, snapshot_row_fields);
+
+static const Field poll_fields[] = {
+    FIELD(SnapshotRow, after, .min = 0, .max = WIRE_INT_MAX, .doc = "The number of the active manifest; 0: none."),
+    FIELD(SnapshotRow, wait, .min = 0, .max = POLL_WAIT_S_MAX, .doc = "Seconds to wait for a newer one."),
+};
+static const FieldTable POLL_FIELDS = FIELD_TABLE(SnapshotRow, poll_fields);
+
+static const Field root_query_fields[] = {
+    FIELD(SnapshotRow, version, .min = 0, .max = WIRE_INT_MAX, .doc = "Which root; without it the newest."),
+};
+static const FieldTable ROOT_QUERY_FIELDS = FIELD_TABLE(SnapshotRow, root_query_fields);
+
+static const char *const ack_states[] = { "verified", "active", "refused", NULL };
+static const Field ack_fields[] = {
+    FIELD(SnapshotRow, seq, .required = true, .min = 0, .max = WIRE_INT_MAX),
+    FIELD(SnapshotRow, state, .required = true, .one_of = ack_states),
+    FIELD(SnapshotRow, code, .max = 64, .doc = "Why it was refused."),
+    FIELD(SnapshotRow, detail, .max = 512),
+    FIELD(SnapshotRow, pointer, .max = 256, .doc = "Where in the document."),
+    FIELD(SnapshotRow, generation, .min = 0, .max = WIRE_INT_MAX),
+    FIELD(SnapshotRow, at, .required = false),
+};
+static const FieldTable ACK_FIELDS = FIELD_TABLE(SnapshotRow, ack_fields);
+
+static Err no_such(const char *code, const char *detail)
+{
+    return (Err){ .kind = ERR_NOT_FOUND, .code = str_from_c(code), .detail = str_from_c(detail) };
+}
+
+/* --- heartbeats: one signature a second and fleet serves everybody who waits --- */
+
+typedef struct CachedHeartbeat {
+    Uuid fleet;
+    int64_t seq;
+    Time now;
+    Str jws;
+    char text[HEARTBEAT_BYTES_MAX];
+} CachedHeartbeat;
+
+static struct {
+    pthread_mutex_t lock;
+    CachedHeartbeat *slots[HEARTBEAT_FLEETS_MAX];
+} heartbeats = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static unsigned heartbeat_slot(Uuid fleet)
+{
+    return (unsigned)(fleet.b[15] ^ fleet.b[14]) % HEARTBEAT_FLEETS_MAX;
+}
+
+static bool find_heartbeat(Arena *arena, const Heartbeat *wanted, Str *ret_jws)
+{
+    pthread_mutex_lock(&heartbeats.lock);
+    const CachedHeartbeat *slot = heartbeats.slots[heartbeat_slot(wanted->fleet)];
+    bool found = slot != NULL && uuid_eq(slot->fleet, wanted->fleet) && slot->seq == wanted->seq &&
+                 wanted->now.us - slot->now.us < HEARTBEAT_CACHE_US && wanted->now.us >= slot->now.us;
+    if (found)
+        *ret_jws = arena_str(arena, slot->jws);
+    pthread_mutex_unlock(&heartbeats.lock);
+    return found;
+}
+
+static void keep_heartbeat(const Heartbeat *heartbeat, Str jws)
+{
+    static Arena *arena;
+    if (jws.len >= sizeof(((CachedHeartbeat *)0)->text))
+        return;
+    pthread_mutex_lock(&heartbeats.lock);
+    if (arena == NULL)
+        arena = arena_new();
+    CachedHeartbeat **slot = &heartbeats.slots[heartbeat_slot(heartbeat->fleet)];
+    if (*slot == NULL)
+        *slot = NEW(arena, CachedHeartbeat, 1);
+    **slot = (CachedHeartbeat){ .fleet = heartbeat->fleet, .seq = heartbeat->seq, .now = heartbeat->now };
+    memcpy((*slot)->text, jws.ptr, jws.len);
+    (*slot)->jws = str_n((*slot)->text, jws.len);
+    pthread_mutex_unlock(&heartbeats.lock);
+}
+
+/* --- the manifest --- */
+
+/* The newest manifest when it is newer; else the call waits, and at the end of the wait gets a heartbeat. */
+static Err look_manifest(Ctx *ctx, const Req *req, Reply *reply)
+{
+    SnapshotRow row = { 0 };
+    TRY(req_query(req, &POLL_FIELDS, &row));
+    Time now = time_now(); /* before the read: a heartbeat states it, and vouches for what is read after it */
+    SnapshotRow newest = { 0 };
+    Err err = db_one(ctx->db, ctx->arena, &SQL_SNAPSHOT_NEWEST, REC(&ROW_FIELDS, &row), REC(&ROW_FIELDS, &newest));
+    if (err.kind != ERR_NONE && err.kind != ERR_NOT_FOUND)
+        return err;
+    bool over = row.wait == 0 || req_timed_out(req);
+    if (newest.jws.ptr != NULL) {
+        reply_raw(reply, "application/jose", newest.jws);
+        return OK;
+    }
+    if (!over) {
+        reply_park(reply, ctx->who.fleet, row.wait * US_PER_S);
+        return OK;
+    }
+    if (err.kind == ERR_NOT_FOUND || newest.seq != row.after) {
+        reply_none(reply); /* nothing was published for this fleet, or the caller is ahead of us */
+        return OK;
+    }
+    Heartbeat *heartbeat = NEW(ctx->arena, Heartbeat, 1);
+    *heartbeat = (Heartbeat){ .installation = ctx->installation,
+        .fleet = ctx->who.fleet,
+        .seq = newest.seq,
+        .now = now,
+        .expires = time_add_s(now, HEARTBEAT_TTL_S) };
+    if (newest.digest.len == sizeof heartbeat->manifest.b)
+        memcpy(heartbeat->manifest.b, newest.digest.ptr, newest.digest.len);
+    ctx->state = heartbeat;
+    return OK;
+}
+
+static Err sign_heartbeat(Ctx *ctx, const Req *req, Reply *reply)
+{
+    (void)req;
+    const Heartbeat *heartbeat = ctx->state;
+    Str jws = STR("");
+    if (heartbeat == NULL)
+        return OK;
+    if (!find_heartbeat(ctx->arena, heartbeat, &jws)) {
+        TRY(keeper_sign_heartbeat(ctx->world->keeper, ctx->arena, heartbeat, &jws));
+        keep_heartbeat(heartbeat, jws);
+    }
+    reply_raw(reply, "application/jose", jws);
+    return OK;
+}
+
+/* --- objects --- */
+
+static Err look_object(Ctx *ctx, const Req *req, Reply *reply)
+{
+    Digest digest;
+    SnapshotRow row = { 0 };
+    Err err = digest_parse(req_path(req, "sha256"), &digest);
+    if (err.kind == ERR_NONE) {
+        row.digest = digest_bytes(&digest);
+        err = db_one(ctx->db, ctx->arena, &SQL_SNAPSHOT_BYTES, REC(&ROW_FIELDS, &row), REC(&ROW_FIELDS, &row));
+    }
+    if (err.kind == ERR_INVALID || err.kind == ERR_NOT_FOUND)
+        return no_such("object-unknown", "There is no such object for this fleet.");
+    TRY(err);
+    reply_header(reply, STR("Cache-Control"), STR("private, max-age=31536000, immutable"));
+    reply_raw(reply, "application/json", bytes_str(row.body));
+    return OK;
+}
+
+/* --- the root and its chain --- */
+
+/* Version n is found beside the newest root: FILE, and FILE.N for those before and after it. */
+static Err read_root(Ctx *ctx, int64_t version, Str *ret_text)
+{
+    Root root;
+    Str text = STR("");
+    TRY(file_read(ctx->arena, ctx->world->root_file, ROOT_BYTES_MAX, &text));
+    TRY(root_peek(ctx->arena, text, &root));
+    if (version != 0 && version != root.version) {
+        Str name = arena_fmt(ctx->arena, STR_FMT ".%lld", STR_ARG(ctx->world->root_file), (long long)version);
+        if (file_read(ctx->arena, name, ROOT_BYTES_MAX, &text).kind != ERR_NONE ||
+            root_peek(ctx->arena, text, &root).kind != ERR_NONE || root.version != version)
+            return no_such("root-unknown", "There is no root of that version.");
+    }
+    *ret_text = text;
+    return OK;
+}
+
+static Err look_root(Ctx *ctx, const Req *req, Reply *reply)
+{
+    SnapshotRow row = { 0 };
+    Str text = STR("");
+    TRY(req_query(req, &ROOT_QUERY_FIELDS, &row));
+    TRY(read_root(ctx, row.version, &text));
+    reply_raw(reply, "application/jose+json", text);
+    return OK;
+}
+
+/* --- the keyring --- */
+
+static Err look_keyring(Ctx *ctx, const Req *req, Reply *reply)
+{
+    (void)req, (void)reply;
+    SnapshotRow in = { 0 }, *row = NEW(ctx->arena, SnapshotRow, 1);
+    TRY(db_one(ctx->db, ctx->arena, &SQL_SNAPSHOT_KEYRING_ASK, REC(&ROW_FIELDS, &in), REC(&ROW_FIELDS, row)));
+    ctx->state = row;
+    return OK;
+}
+
+static Err ask_keyring(Ctx *ctx, const Req *req, Reply *reply)
+{
+    (void)req;
+    const SnapshotRow *row = ctx->state;
+    KeyringGiven given = { 0 };
+    KeyringAsk ask = {
+        .fleet = row->fleet,
+        .fleet_key = { .generation = row->generation, .kms_uri = row->kms_uri, .wrapped = row->wrapped },
+        .cert = row->cert,
+        .request = row->request,
+    };
+    TRY(keeper_keyring(ctx->world->keeper, ctx->arena, &ask, &given));
+    reply_raw(reply, "application/jose", given.keyring);
+    return OK;
+}
+
+/* --- acknowledgements --- */
+
+static Err post_ack(Ctx *ctx, const Req *req, Reply *reply)
+{
+    SnapshotRow row = { 0 };
+    TRY(req_body(req, &ACK_FIELDS, &row));
+    TRY(db_exec(ctx->db, ctx->arena, &SQL_SNAPSHOT_ACK, REC(&ROW_FIELDS, &row), /* ret_rows= */ NULL));
+    reply_none(reply);
+    return OK;
+}
+
+extern const Route SNAPSHOT_ROUTES[];
+const Route SNAPSHOT_ROUTES[] = {
+    ROUTE(GET, "/v1/snapshot/manifest", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
+        .says = "Wait for a manifest newer than `after`; at the end of the wait a signed heartbeat.",
+        .look = look_manifest, .prepare = sign_heartbeat, .query = &POLL_FIELDS, .media = "application/jose"),
+    ROUTE(GET, "/v1/objects/{sha256}", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
+        .says = "A shard or object of the caller's fleet, by the digest of its bytes.", .look = look_object,
+        .media = "application/json"),
+    ROUTE(GET, "/v1/snapshot/root", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
+        .says = "A root of the chain, by version.", .look = look_root, .query = &ROOT_QUERY_FIELDS,
+        .media = "application/jose+json"),
+    ROUTE(GET, "/v1/snapshot/keyring", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
+        .says = "The fleet key of the current generation, sealed to the caller.", .look = look_keyring,
+        .prepare = ask_keyring, .media = "application/jose"),
+    ROUTE(POST, "/v1/snapshot/ack", SNAPSHOT_ACK, .credential = CREDENTIAL_DATA_PLANE,
+        .says = "What the caller verified, activated or refused.", .commit = post_ack, .body = &ACK_FIELDS,
+        .body_max = ACK_BYTES_MAX, .no_replay = true),
+    ROUTE_END,
+};
+
+/* --- waking --- */
+
+struct ManifestWatch {
+    Arena *arena;
+    Pool *pool;
+    Dispatch *dispatch;
+    Listener *listener;
+    pthread_t thread;
+    atomic_bool stopping;
+    SnapshotRow *heads; /* as seen last */
+    size_t head_count;
+    Arena *heads_arena;
+};
+
+static int64_t seen(const ManifestWatch *watch, Uuid fleet)
+{
+    for (size_t i = 0; i < watch->head_count; i++)
+        if (uuid_eq(watch->heads[i].fleet, fleet))
+            return watch->heads[i].seq;
+    return 0;
+}
+
+static Err read_heads(ManifestWatch *watch, Arena *arena, List *ret_heads)
+{
+    _cleanup_(db_lease_release) DbLease lease = { 0 };
+    SnapshotRow in = { 0 };
+    TRY(db_lease(watch->pool, &lease));
+    return db_list(lease.db, arena, &SQL_SNAPSHOT_HEADS, REC(&ROW_FIELDS, &in), &ROW_FIELDS, ret_heads);
+}
+
+static Err wake_who_waits(ManifestWatch *watch)
+{
+    List heads = { 0 };
+    Arena *arena = arena_new();
+    Err err = read_heads(watch, arena, &heads);
+    if (err.kind != ERR_NONE) {
+        arena_free(&arena);
+        return FAIL(ERR_UNAVAILABLE, "heads-unread", "The newest manifests could not be read.");
+    }
+    for (size_t i = 0; i < heads.count; i++) {
+        const SnapshotRow *head = LIST_AT(SnapshotRow, heads, i);
+        if (head->seq > seen(watch, head->fleet))
+            dispatch_wake(watch->dispatch, head->fleet);
+    }
+    arena_free(&watch->heads_arena);
+    watch->heads_arena = arena;
+    watch->heads = heads.items;
+    watch->head_count = heads.count;
+    return OK;
+}
+
+static void *watch_thread(void *arg)
+{
+    ManifestWatch *watch = arg;
+    bool well = true;
+    while (!watch->stopping) {
+        bool notified = false;
+        Err err = wake_who_waits(watch);
+        if (err.kind != ERR_NONE && well)
+            log_err("waiting data planes are not woken", err);
+        well = err.kind == ERR_NONE;
+        if (listener_wait(watch->listener, WATCH_POLL_MS, &notified).kind != ERR_NONE) {
+            struct timespec pause = { .tv_nsec = 200000000 };
+            nanosleep(&pause, NULL);
+        }
+    }
+    return NULL;
+}
+
+Err manifest_watch_start(const PoolOptions *options, Pool *pool, Dispatch *dispatch, ManifestWatch **ret_watch)
+{
+    static const char *const channels[] = { "reeve_manifest" };
+    Listener *listener = NULL;
+    TRY(listener_open(options, channels, COUNT_OF(channels), &listener));
+    Arena *arena = arena_new();
+    ManifestWatch *watch = NEW(arena, ManifestWatch, 1);
+    watch->arena = arena;
+    watch->pool = pool;
+    watch->dispatch = dispatch;
+    watch->listener = listener;
+    if (pthread_create(&watch->thread, NULL, watch_thread, watch) != 0)
+        die("could not start the thread that wakes data planes");
+    *ret_watch = watch;
+    return OK;
+}
+
+void manifest_watch_stop(ManifestWatch **ret_watch)
+{
+    ManifestWatch *watch = *ret_watch;
+    if (watch == NULL)
+        return;
+    *ret_watch = NULL;
+    watch->stopping = true;
+    if (write(listener_wake_fd(watch->listener), "x", 1) < 0)
+        log_warn("the waking thread could not be woken", LOG_INT("fd", listener_wake_fd(watch->listener)));
+    pthread_join(watch->thread, NULL);
+    listener_free(&watch->listener);
+    arena_free(&watch->heads_arena);
+    Arena *arena = watch->arena;
+    arena_free(&arena);
+}
