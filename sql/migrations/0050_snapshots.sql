@@ -101,6 +101,8 @@ begin
         execute format('alter table reeve.%I force row level security', t);
         execute format('create policy %I on reeve.%I to reeve_publish using (true) with check (true)', t || '_publish', t);
         execute format('create policy %I on reeve.%I to reeve_owner using (true) with check (true)', t || '_definer', t);
+        execute format('comment on policy %I on reeve.%I is ''global: the publisher makes what fleets pull''',
+            t || '_publish', t);
         execute format('grant select, insert, update, delete on reeve.%I to reeve_publish', t);
     end loop;
 end
