@@ -1,7 +1,7 @@
 /*
  * message.c: the tables of all messages and the one codec that reads and writes them.
  */
-#include "keeper/message.h"
+#include "keeper/receipt.h"
 
 #include <string.h>
 
@@ -207,6 +207,27 @@ static const WireField receipts_fields[] = {
     WIRE(Receipts, signed_head, 2048, 0),
 };
 static const WireTable receipts_table = TABLE(Receipts, receipts_fields);
+
+static const WireField receipt_fields[] = {
+    FIXED(Receipt, boot),
+    FIXED(Receipt, number),
+    FIXED(Receipt, position),
+    FIXED(Receipt, at),
+    FIXED(Receipt, operation),
+    FIXED(Receipt, outcome),
+    FIXED(Receipt, peer_uid),
+    FIXED(Receipt, org),
+    FIXED(Receipt, project),
+    FIXED(Receipt, secret),
+    FIXED(Receipt, version),
+    FIXED(Receipt, fleet),
+    FIXED(Receipt, generation),
+    FIXED(Receipt, data_plane),
+    FIXED(Receipt, subject),
+    FIXED(Receipt, keys),
+    FIXED(Receipt, prev),
+};
+static const WireTable receipt_table = TABLE(Receipt, receipt_fields);
 
 static const WireField wrapped_fields[] = { WIRE(WrappedReply, wrapped, WRAPPED_BYTES_MAX, 0) };
 static const WireTable wrapped_table = TABLE(WrappedReply, wrapped_fields);
@@ -489,16 +510,22 @@ static void write_header(MessageHeader header, size_t body_len, Buf *out)
     buf_u32(out, (uint32_t)body_len);
 }
 
+static Err wire_encode(const WireTable *table, const void *ptr, Buf *out)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const WireField *field = &table->fields[i];
+        if (!verbs[field->kind].write(out, field, (const char *)ptr + field->offset))
+            return FAIL(ERR_INVALID, "message-too-large", "A part of the request is larger than the keeper takes.");
+    }
+    if (buf_overflowed(out))
+        return FAIL(ERR_INVALID, "message-too-large", "The request is larger than the keeper takes.");
+    return OK;
+}
+
 Err message_write(MessageHeader header, const WireTable *table, const void *ptr, Buf *out)
 {
     _cleanup_(buf_release) Buf body = buf_new(MESSAGE_BYTES_MAX - MESSAGE_HEADER_BYTES);
-    for (size_t i = 0; i < table->count; i++) {
-        const WireField *field = &table->fields[i];
-        if (!verbs[field->kind].write(&body, field, (const char *)ptr + field->offset))
-            return FAIL(ERR_INVALID, "message-too-large", "A part of the request is larger than the keeper takes.");
-    }
-    if (buf_overflowed(&body))
-        return FAIL(ERR_INVALID, "message-too-large", "The request is larger than the keeper takes.");
+    TRY(wire_encode(table, ptr, &body));
     write_header(header, body.len, out);
     buf_add(out, buf_str(&body));
     return OK;
@@ -541,4 +568,27 @@ Err message_error(Arena *arena, MessageHeader header, Bytes body)
         .detail = arena_str(arena, error.detail),
         .retry_after_s = error.retry_after_s > 0 && error.retry_after_s < 3600 ? (int)error.retry_after_s : 0,
     };
+}
+
+/* --- receipts ------------------------------------------------------------------------------------------------------
+ */
+
+static const char receipt_label[] = "reeve-receipt-1";
+
+void receipt_write(const Receipt *receipt, Buf *out)
+{
+    if (wire_encode(&receipt_table, receipt, out).kind != ERR_NONE)
+        die("a receipt could not be written");
+}
+
+Err receipt_parse(Arena *arena, Bytes bytes, Receipt *ret_receipt)
+{
+    if (wire_decode(arena, &receipt_table, bytes, ret_receipt).kind != ERR_NONE)
+        return FAIL(ERR_INVALID, "receipt-malformed", "The bytes are not a receipt of the keeper.");
+    return OK;
+}
+
+Digest receipt_head(Bytes bytes)
+{
+    return digest_of_two(BYTES_OF(receipt_label), bytes);
 }
