@@ -79,7 +79,7 @@ static Str take_piece(Sse *sse, Str text)
         return str_skip(text, end);
     }
     sse->after_cr = text.ptr[end] == '\r';
-    if (sse->line.len == 0)
+    if (sse->line.len == 0 && end <= sse->line.max)
         take_line(sse, str_first(text, end)); /* the whole line is here: no copy */
     else {
         buf_add(&sse->line, str_first(text, end));

@@ -150,10 +150,10 @@ int main(int argc, char **argv)
     client_start();
     bool is_proxy = strcmp(argv[1], "proxy") == 0;
     upstream = str_from_c(argc > 4 ? argv[4] : "http://127.0.0.1:1");
-    unsigned threads = (unsigned)atoi(argv[3]);
+    unsigned threads = (unsigned)strtoul(argv[3], NULL, 10);
     worker_count = threads < 1 ? 1 : threads > THREADS_MAX ? THREADS_MAX : threads;
     for (unsigned i = 0; i < worker_count; i++)
-        start_worker(&workers[i], is_proxy, (uint16_t)atoi(argv[2]));
+        start_worker(&workers[i], is_proxy, (uint16_t)strtoul(argv[2], NULL, 10));
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     for (unsigned i = 0; i < worker_count; i++)

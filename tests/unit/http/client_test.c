@@ -65,7 +65,7 @@ static bool read_request(int fd)
         char *end = strstr(text, "\r\n\r\n"), *length = strcasestr(text, "content-length:");
         if (end == NULL)
             continue;
-        size_t body = length != NULL && length < end ? (size_t)atoll(length + 15) : 0;
+        size_t body = length != NULL && length < end ? strtoul(length + 15, NULL, 10) : 0;
         if (len >= (size_t)(end + 4 - text) + body)
             return true;
     }

@@ -125,7 +125,7 @@ static bool start_node(uint16_t *ret_port)
     ssize_t got = failed != 0 ? 0 : read(out[0], text, sizeof(text) - 1);
     node_in = in[1];
     node_out = out[0];
-    *ret_port = (uint16_t)atoi(text);
+    *ret_port = (uint16_t)strtoul(text, NULL, 10);
     return got > 0;
 }
 
