@@ -57,4 +57,7 @@ extern const FieldTable INGEST_VERDICT_FIELDS;
  * batch at all (ERR_INVALID, ERR_TOO_LARGE), or a database that is not there. */
 CHECKED Err ingest_batch(Db *db, Arena *arena, const IngestSource *source, Str body, Time now, List *ret_verdicts);
 
+/* {"verdicts":[{"id","verdict","code"?,"detail"?}]} */
+Str ingest_reply(Arena *arena, List verdicts);
+
 #endif

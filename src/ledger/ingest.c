@@ -3,8 +3,6 @@
 #include "wire.h"
 
 #include "base/buf.h"
-#include "base/json.h"
-
 #include "store/sql.h"
 
 #include <stdlib.h>
@@ -104,7 +102,7 @@ static const FieldTable WINDOW_FIELDS = FIELD_TABLE(Window, window_fields);
 /* --- one batch --- */
 
 typedef struct Item {
-    json_t *json; /* borrowed from the body */
+    Str text; /* its bytes in the body */
     WireEvent event;
     Digest digest;
     IngestVerdict verdict;
@@ -143,23 +141,35 @@ static void decide_conflict(Item *item)
     decide(item, VERDICT_CONFLICT, STR("id-conflict"), STR("Another event has this id."));
 }
 
-static void item_decode(Batch *batch, Item *item)
+static void item_admit(Batch *batch, Buf *scratch, Item *item)
 {
-    Str id = json_str(item->json, "id");
-    item->verdict.id = id.len <= TYPEID_LEN_MAX ? arena_str(batch->arena, id) : STR("");
-    Err err = wire_event_decode(batch->arena, item->json, &item->event);
-    if (err.kind != ERR_NONE) {
-        decide(item, VERDICT_REFUSED, err.code, err.detail);
-        return;
-    }
-    item->decoded = true;
     const WireData *data = &item->event.data;
     if (!batch->source->may_serve(batch->source->arg, data->org, data->project)) {
         decide(item, VERDICT_REFUSED, STR("not-served"), STR("The data plane does not serve this project."));
         return;
     }
-    item->digest = wire_event_digest(batch->arena, &item->event);
+    item->digest = wire_event_digest(scratch, &item->event);
     item->candidate = true;
+}
+
+static Err items_read(Batch *batch, Str body)
+{
+    _cleanup_(buf_release) Buf scratch = buf_new(INGEST_BYTES_MAX * 2);
+    WireBatch wire;
+    TRY(wire_batch_open(batch->arena, body, &wire));
+    Item item = { 0 };
+    for (Err err; wire_batch_next(&wire, &item.text, &item.event, &err); item = (Item){ 0 }) {
+        if (batch->count == INGEST_EVENTS_MAX)
+            return FAIL(ERR_TOO_LARGE, "batch-too-long", "A batch has at most 1000 events.");
+        item.verdict.id = item.event.id_text;
+        item.decoded = err.kind == ERR_NONE;
+        if (item.decoded)
+            item_admit(batch, &scratch, &item);
+        else
+            decide(&item, VERDICT_REFUSED, err.code, err.detail);
+        batch->items[batch->count++] = item;
+    }
+    return wire.err;
 }
 
 /* --- the same id twice in one batch --- */
@@ -218,7 +228,7 @@ static Err settle_window(Batch *batch, DbCall *ret_call, Ids *ret_ids, bool *ret
         ids.ids.items[n] = item->event.id;
         ids.digests.items[n] = digest_bytes(&item->digest);
         ids.reasons.items[n] = reason;
-        ids.bodies.items[n] = str_bytes(json_write(arena, item->json));
+        ids.bodies.items[n] = str_bytes(item->text);
         decide(item, VERDICT_QUARANTINED, reason, STR("The day inside the id is not open."));
         n++;
     }
@@ -284,12 +294,7 @@ static Str text_or_empty(Str text)
     return text.ptr == NULL ? STR("") : text;
 }
 
-static bool is_object(Json json)
-{
-    return json.value != NULL && json_is_object(json.value);
-}
-
-static void put_event(Arena *arena, Rows *rows, const Item *item)
+static void put_event(Rows *rows, const Item *item)
 {
     const WireData *data = &item->event.data;
     PUT(rows, e_org, data->org);
@@ -306,7 +311,7 @@ static void put_event(Arena *arena, Rows *rows, const Item *item)
     PUT(rows, e_outcome, data->outcome);
     PUT(rows, e_status, or_none(data->status));
     PUT(rows, e_end_user, text_or_empty(data->end_user));
-    PUT(rows, e_labels, is_object(data->labels) ? json_write(arena, data->labels.value) : STR(""));
+    PUT(rows, e_labels, text_or_empty(data->labels));
     PUT(rows, e_correlation_id, text_or_empty(data->correlation_id));
     PUT(rows, e_trace_id, text_or_empty(data->trace_id));
     PUT(rows, e_request_id, text_or_empty(data->request_id));
@@ -334,19 +339,12 @@ static void put_attempt(Rows *rows, Uuid event, const WireAttempt *attempt)
     PUT(rows, a_lease, attempt->lease);
 }
 
-/* A meter this program does not know is left out: the provider's bytes are kept and are what is billed. */
-static void put_meters(Rows *rows, Json meters)
+static void put_meters(Rows *rows, const WireMeters *meters)
 {
-    const char *key;
-    json_t *value;
-    if (is_object(meters))
-        json_object_foreach(meters.value, key, value)
-        {
-            Meter meter;
-            if (!meter_find(str_from_c(key), &meter))
-                continue;
-            PUT(rows, m_code, meter);
-            PUT(rows, m_quantity, json_integer_value(value));
+    for (Meter m = METER_NONE + 1; m < METER_COUNT; m++)
+        if ((meters->present >> m & 1) != 0) {
+            PUT(rows, m_code, m);
+            PUT(rows, m_quantity, meters->quantity[m]);
         }
 }
 
@@ -357,9 +355,9 @@ static void put_unit(Rows *rows, Uuid event, int64_t attempt, int64_t n, const W
     PUT(rows, u_n, n);
     PUT(rows, u_model, text_or_empty(unit->model));
     PUT(rows, u_m_first, (int64_t)rows->m_code.count + 1);
-    put_meters(rows, unit->meters);
+    put_meters(rows, &unit->meters);
     PUT(rows, u_m_last, (int64_t)rows->m_code.count);
-    PUT(rows, u_usage_raw, unit->raw.ptr == NULL ? str_bytes(STR("")) : unit->raw);
+    PUT(rows, u_usage_raw, unit->usage_raw.ptr == NULL ? str_bytes(STR("")) : unit->usage_raw);
     PUT(rows, u_normaliser, or_none(unit->normaliser));
     PUT(rows, u_residual, unit->residual);
     PUT(rows, u_stream, unit->stream);
@@ -378,7 +376,7 @@ static void count_rows(const Batch *batch, size_t *events, size_t *attempts, siz
             const List *of_attempt = &((const WireAttempt *)list->items)[a].units;
             *units += of_attempt->count;
             for (size_t u = 0; u < of_attempt->count; u++)
-                *meters += json_object_size(((const WireUnit *)of_attempt->items)[u].meters.value);
+                *meters += (size_t)__builtin_popcount(((const WireUnit *)of_attempt->items)[u].meters.present);
         }
     }
 }
@@ -393,7 +391,7 @@ static size_t rows_fill(const Batch *batch, Rows *rows)
         const Item *item = &batch->items[i];
         if (!item->candidate)
             continue;
-        put_event(batch->arena, rows, item);
+        put_event(rows, item);
         const WireAttempt *list = item->event.data.attempts.items;
         for (size_t a = 0; a < item->event.data.attempts.count; a++) {
             put_attempt(rows, item->event.id, &list[a]);
@@ -576,18 +574,9 @@ Err ingest_batch(Db *db, Arena *arena, const IngestSource *source, Str body, Tim
 {
     if (body.len > INGEST_BYTES_MAX)
         return FAIL(ERR_TOO_LARGE, "batch-too-large", "A batch has at most 4194304 bytes.");
-    _cleanup_(json_release) json_t *json = NULL;
-    TRY(json_parse(body, JSON_LIMITS_WIRE, &json));
-    if (!json_is_array(json))
-        return FAIL(ERR_INVALID, "batch-not-a-list", "The body must be an array of CloudEvents.");
-    if (json_array_size(json) > INGEST_EVENTS_MAX)
-        return FAIL(ERR_TOO_LARGE, "batch-too-long", "A batch has at most 1000 events.");
-    Batch batch = { .db = db, .arena = arena, .source = source, .now = now, .count = json_array_size(json) };
-    batch.items = NEW(arena, Item, batch.count + 1);
-    for (size_t i = 0; i < batch.count; i++) {
-        batch.items[i].json = json_array_get(json, i);
-        item_decode(&batch, &batch.items[i]);
-    }
+    Batch batch = { .db = db, .arena = arena, .source = source, .now = now };
+    batch.items = NEW(arena, Item, INGEST_EVENTS_MAX);
+    TRY(items_read(&batch, body));
     settle_repeats(&batch);
     TRY(batch_store(&batch));
     IngestVerdict *verdicts = NEW(arena, IngestVerdict, batch.count + 1);
@@ -595,4 +584,29 @@ Err ingest_batch(Db *db, Arena *arena, const IngestSource *source, Str body, Tim
         verdicts[i] = batch.items[i].verdict;
     *ret_verdicts = (List){ .items = verdicts, .count = batch.count };
     return OK;
+}
+
+Str ingest_reply(Arena *arena, List verdicts)
+{
+    const IngestVerdict *items = verdicts.items;
+    _cleanup_(buf_release) Buf out = buf_new(INGEST_BYTES_MAX);
+    buf_add(&out, STR("{\"verdicts\":["));
+    for (size_t i = 0; i < verdicts.count; i++) {
+        const Str members[][2] = { { STR("id"), items[i].id }, { STR("verdict"), items[i].verdict },
+            { STR("code"), items[i].code }, { STR("detail"), items[i].detail } };
+        buf_add_char(&out, i == 0 ? '{' : ',');
+        if (i > 0)
+            buf_add_char(&out, '{');
+        for (size_t m = 0; m < COUNT_OF(members); m++) {
+            if (m >= 2 && members[m][1].ptr == NULL)
+                continue;
+            buf_add(&out, m == 0 ? STR("\"") : STR(",\""));
+            buf_add(&out, members[m][0]);
+            buf_add(&out, STR("\":"));
+            wire_quote(&out, members[m][1]);
+        }
+        buf_add_char(&out, '}');
+    }
+    buf_add(&out, STR("]}"));
+    return arena_str(arena, buf_str(&out));
 }

@@ -2,7 +2,6 @@
 #include "ledger_load.h"
 
 #include "api/work.h"
-#include "base/json.h"
 #include "http/problem.h"
 #include "http/server.h"
 #include "ledger/ingest.h"
@@ -56,20 +55,13 @@ static void post_work(void *arg)
     Post *post = arg;
     Arena *arena = exchange_arena(post->exchange);
     IngestSource source = { .data_plane = { .b = { 7, 7, 7, 7, 7, 7, 0x80, 7, 0x80 } }, .may_serve = serves_all };
-    source.data_plane.b[15] = (uint8_t)(uintptr_t)exchange_peer(post->exchange).len;
     _cleanup_(db_lease_release) DbLease lease = { 0 };
     List verdicts = { 0 };
     post->err = db_lease(post->server->ingest, &lease);
     if (post->err.kind == ERR_NONE)
         post->err = ingest_batch(lease.db, arena, &source, post->body, time_now(), &verdicts);
-    if (post->err.kind == ERR_NONE) {
-        json_t *list = json_array();
-        for (size_t i = 0; i < verdicts.count; i++)
-            json_array_append_new(
-                list, fields_encode(arena, &INGEST_VERDICT_FIELDS, (const IngestVerdict *)verdicts.items + i));
-        _cleanup_(json_release) json_t *reply = json_pack("{s:o}", "verdicts", list);
-        post->reply = json_write(arena, reply);
-    }
+    if (post->err.kind == ERR_NONE)
+        post->reply = ingest_reply(arena, verdicts);
     loop_post(post->server->loop, post_answer, post);
 }
 
@@ -372,7 +364,7 @@ static void add_value(Parameters *parameters, const PGresult *from, int column)
 
 static void raw_run(PGconn *connection, const RawChunk *chunk, size_t statement)
 {
-    char name[8];
+    char name[24];
     snprintf(name, sizeof(name), "s%zu", statement);
     Parameters parameters = { .count = 0 };
     const PGresult *arrays = chunk->arrays[statement];
@@ -400,7 +392,7 @@ static void *raw_half(void *arg)
     const RawClient *client = arg;
     PGconn *connection = raw_connect(client->conninfo);
     for (size_t s = 0; s < client->rows->statements; s++) {
-        char name[8];
+        char name[24];
         snprintf(name, sizeof(name), "s%zu", s);
         PQclear(raw_check(connection, PQprepare(connection, name, raw_insert[s], 0, NULL)));
     }
