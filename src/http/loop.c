@@ -156,8 +156,9 @@ void loop_post(Loop *loop, void (*fn)(void *arg), void *arg)
         post->next = first;
     while (
         !atomic_compare_exchange_weak_explicit(&loop->posts, &first, post, memory_order_release, memory_order_relaxed));
-    /* Who finds the stack empty wakes the loop; the others' posts are taken with the first. */
-    if (post->next == NULL)
+    /* Who found the stack empty wakes the loop; the others' posts are taken with the first. The post itself may be
+     * served and freed by now. */
+    if (first == NULL)
         wake(loop);
 }
 
