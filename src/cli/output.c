@@ -76,16 +76,25 @@ static void table_row(Str *cells, const size_t *widths, size_t count)
     putchar('\n');
 }
 
+/* "leaf.at" is headed AT. */
+static Str title_of(Arena *arena, Str column)
+{
+    size_t from = column.len;
+    while (from > 0 && column.ptr[from - 1] != '.')
+        from--;
+    char *title = arena_alloc(arena, column.len - from + 1, 1);
+    for (size_t i = from; i < column.len; i++)
+        title[i - from] = (char)(column.ptr[i] >= 'a' && column.ptr[i] <= 'z' ? column.ptr[i] - 32 : column.ptr[i]);
+    return str_n(title, column.len - from);
+}
+
 static void print_table(Cli *cli, const json_t *items, const Columns *columns)
 {
     size_t rows = json_array_size(items), widths[COLUMNS_MAX] = { 0 };
     Str *cells = NEW(cli->arena, Str, (rows + 1) * columns->count);
     for (size_t c = 0; c < columns->count; c++) {
         Str name = columns->names[c];
-        char *title = arena_alloc(cli->arena, name.len + 1, 1);
-        for (size_t i = 0; i < name.len; i++)
-            title[i] = (char)(name.ptr[i] >= 'a' && name.ptr[i] <= 'z' ? name.ptr[i] - 32 : name.ptr[i]);
-        cells[c] = str_n(title, name.len);
+        cells[c] = title_of(cli->arena, name);
         for (size_t r = 0; r < rows; r++)
             cells[(r + 1) * columns->count + c] =
                 for_terminal(cli->arena, str_first(cell(cli->arena, json_array_get(items, r), name), 200));

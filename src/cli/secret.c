@@ -102,7 +102,7 @@ static Err secret_rotate(Cli *cli)
 {
     Place place = { 0 };
     Str jwe, overlap = cli_option(cli, "overlap");
-    int64_t overlap_s = 3600;
+    int64_t overlap_s = -1;
     if (str_eq(overlap, STR("0")))
         overlap_s = 0;
     else if (overlap.ptr != NULL && duration_parse(overlap, &overlap_s).kind != ERR_NONE)
@@ -117,7 +117,10 @@ static Err secret_rotate(Cli *cli)
     TRY(seal_for(cli, &place, "new provider key (not shown)", &jwe));
     _cleanup_(json_release) json_t *body = json_object();
     json_object_set_new(body, "sealed", json_from_str(jwe));
-    json_object_set_new(body, "overlap_s", json_integer(overlap_s));
+    if (overlap_s >= 0)
+        json_object_set_new(body, "overlap_s", json_integer(overlap_s));
+    if (cli_flag(cli, "pending"))
+        json_object_set_new(body, "pending", json_true());
     _cleanup_(answer_release) Answer answer = { 0 };
     Call call = { .method = "POST", .path = arena_fmt(cli->arena, STR_FMT "/versions", STR_ARG(path)), .body = body };
     TRY(cli_call(cli, &call, &answer));
@@ -130,8 +133,15 @@ static const Option CREATE_OPTIONS[] = {
     { 0 },
 };
 static const Option ROTATE_OPTIONS[] = {
-    { "overlap", "DURATION", "how long the former version may still be used (1h)", NULL, OPTION_DURATION, false },
+    { "overlap", "DURATION", "how long the former version may still be used (15m)", NULL, OPTION_DURATION, false },
+    { "pending", NULL, "keep it for later: reeve secret activate", NULL, OPTION_FLAG, false },
     { "from-file", "FILE", "read the key from a file; - is standard input", NULL, OPTION_TEXT, false },
+    { 0 },
+};
+
+static const Option ACTIVATE_OPTIONS[] = {
+    { "overlap", "DURATION", "how long the former version may still be used (15m)", "overlap_s", OPTION_DURATION,
+        false },
     { 0 },
 };
 
@@ -151,7 +161,7 @@ const Command SECRET_COMMANDS[] = {
     { .words = "secret list",
         .method = "GET",
         .path = "/v1/projects/{project}/secrets",
-        .columns = "name,id,origin,active_version,created_at",
+        .columns = "name,id,origin,active,hint,created_at",
         .summary = "List the project's secrets: never the keys" },
     { .words = "secret get",
         .arguments = "SECRET",
@@ -162,8 +172,14 @@ const Command SECRET_COMMANDS[] = {
         .arguments = "SECRET",
         .method = "GET",
         .path = "/v1/projects/{project}/secrets/{SECRET}/versions",
-        .columns = "version,state,not_after,hint,created_at",
+        .columns = "number,state,hint,not_after,created_at",
         .summary = "List the versions of a secret" },
+    { .words = "secret activate",
+        .arguments = "SECRET VERSION",
+        .method = "POST",
+        .path = "/v1/projects/{project}/secrets/{SECRET}/versions/{VERSION}/activate",
+        .options = ACTIVATE_OPTIONS,
+        .summary = "Make a pending version the active one; the former one retires after the overlap" },
     { .words = "secret revoke",
         .arguments = "SECRET VERSION",
         .method = "POST",

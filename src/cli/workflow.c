@@ -179,6 +179,10 @@ static const Option CREATE_OPTIONS[] = {
     { "description", "TEXT", "what it is for", "description", OPTION_TEXT, false },
     { 0 },
 };
+static const Option UPDATE_OPTIONS[] = {
+    { "description", "TEXT", "what it is for", "description", OPTION_TEXT, false },
+    { 0 },
+};
 static const Option REVISE_OPTIONS[] = {
     { "target", "TARGET", "connection=NAME,model=MODEL[,max_attempts=N,first_byte_ms=N...]; in order, repeat", NULL,
         OPTION_LIST, false },
@@ -227,13 +231,19 @@ const Command WORKFLOW_COMMANDS[] = {
     { .words = "workflow list",
         .method = "GET",
         .path = "/v1/projects/{project}/workflows",
-        .columns = "name,id,dialect,release,created_at",
+        .columns = "name,id,dialect,revision,release,created_at",
         .summary = "List the workflows" },
     { .words = "workflow get",
         .arguments = "WORKFLOW",
         .method = "GET",
         .path = "/v1/projects/{project}/workflows/{WORKFLOW}",
         .summary = "Show a workflow" },
+    { .words = "workflow update",
+        .arguments = "WORKFLOW",
+        .method = "PATCH",
+        .path = "/v1/projects/{project}/workflows/{WORKFLOW}",
+        .options = UPDATE_OPTIONS,
+        .summary = "Change a workflow's description" },
     { .words = "workflow status",
         .arguments = "WORKFLOW",
         .method = "GET",
