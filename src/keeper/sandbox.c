@@ -65,6 +65,9 @@ static const int allowed[] = {
     SCMP_SYS(exit_group),
 };
 
+/* The C library tries these and goes on without them: malloc counts processors in /sys, stdio asks for a terminal. */
+static const int refused[] = { SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(ioctl), SCMP_SYS(readlink) };
+
 /* Best effort: a kernel without Landlock is served all the same, and the log says so. */
 static void close_file_system(void)
 {
@@ -96,6 +99,9 @@ static Err close_system_calls(void)
         return failed;
     for (size_t i = 0; i < COUNT_OF(allowed); i++)
         if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0) != 0)
+            return failed;
+    for (size_t i = 0; i < COUNT_OF(refused); i++)
+        if (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0) != 0)
             return failed;
     return seccomp_load(filter) == 0 ? OK : failed;
 }

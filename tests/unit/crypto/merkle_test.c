@@ -168,7 +168,7 @@ TEST(checkpoint_of_another_log_key_or_text_is_refused)
 
 TEST(checkpoint_with_a_witness_still_holds)
 {
-    _cleanup_(keypair_release) KeyPair pair = ed25519_new(), witness = ed25519_new();
+    _cleanup_(keypair_release) KeyPair pair = ed25519_new();
     Checkpoint in = head(), out;
     Str note = checkpoint_sign(arena, &in, &pair);
     Str foreign = arena_fmt(arena, STR_FMT "\xe2\x80\x94 witness.example AAAAAAAA\n", STR_ARG(note));
