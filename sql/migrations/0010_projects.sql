@@ -108,6 +108,8 @@ begin
            coalesce(array_agg(b ->> 'role') filter (where (b ->> 'project')::uuid = call_begin.project), '{}')
       into org_roles, project_roles
       from jsonb_array_elements(a.bindings) b;
+    project_archived := coalesce(project_archived, false);
+    project_deleted := coalesce(project_deleted, false);
 end
 $$;
 grant execute on function reeve.call_begin(bytea, text, uuid, text, uuid, text) to reeve_api;

@@ -195,6 +195,7 @@ begin
     select i.id into installation from reeve.installation i;
     select f.id, f.generation, k.kms_uri, k.wrapped into fleet, generation, kms_uri, wrapped
       from reeve.fleet f join reeve.fleet_key k on k.fleet = f.id and k.generation = f.generation where f.id = want;
+    generation := coalesce(generation, 0);
     perform set_config('app.org', coalesce(installation::text, ''), true),
         set_config('app.request', coalesce(request, ''), true);
 end

@@ -1,7 +1,7 @@
 /*
  * openapi.c: every row of the route table becomes an operation, every field table a schema. Nothing is written twice.
  */
-#include "openapi.h"
+#include "api/openapi.h"
 
 #include "call.h"
 

@@ -3,7 +3,20 @@
  */
 #include "api/route.h"
 
-#define EVERY_TABLE(X) X(PROJECT_ROUTES) X(SNAPSHOT_ROUTES)
+/* clang-format off */
+#define EVERY_TABLE(X)       \
+    X(SYSTEM_ROUTES)         \
+    X(ORGANIZATION_ROUTES)   \
+    X(SERVICE_ACCOUNT_ROUTES)\
+    X(PROJECT_ROUTES)        \
+    X(SECRET_ROUTES)         \
+    X(CONNECTION_ROUTES)     \
+    X(WORKFLOW_ROUTES)       \
+    X(CLIENT_KEY_ROUTES)     \
+    X(FLEET_ROUTES)          \
+    X(AUDIT_ROUTES)          \
+    X(SNAPSHOT_ROUTES)
+/* clang-format on */
 
 #define DECLARE(table) extern const Route table[];
 EVERY_TABLE(DECLARE)

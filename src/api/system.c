@@ -7,7 +7,7 @@
 #include "call.h"
 #include "domain/fleet.h"
 #include "keeper/client.h"
-#include "openapi.h"
+#include "api/openapi.h"
 #include "store/sql.h"
 
 static Err healthz(Ctx *ctx, const Req *req, Reply *reply)
