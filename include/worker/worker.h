@@ -2,8 +2,7 @@
  * worker.h: the background threads of the control plane: one row each in workers.c.
  *
  * A worker runs until `stop` is set; it takes what it needs from the context, opens its own pools, and logs its own
- * errors when they change. The publisher calls context->wake(fleet) when a manifest is new: the long polls that wait
- * for it run again.
+ * errors when they change.
  *
  *     static void run_audit(const WorkerContext *context, const _Atomic bool *stop) { … }
  *     static const Worker WORKERS[] = { { "audit", run_audit }, … };
@@ -17,8 +16,6 @@ typedef struct WorkerContext {
     Str worker_conninfo, publish_conninfo;
     struct KeeperClient *keeper;
     World world;
-    void (*wake)(void *arg, Uuid fleet); /* from any thread */
-    void *wake_arg;
 } WorkerContext;
 
 typedef struct Worker {

@@ -10,6 +10,7 @@
  */
 #include "api/openapi.h"
 #include "api/serve.h"
+#include "api/snapshot.h"
 #include "base/config.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -336,12 +337,25 @@ static void reload(const char *path, Serve *serve)
     log_info("settings reloaded", LOG_C("file", path));
 }
 
-static void wake_fleet(void *arg, Uuid fleet)
+/* What runs while the daemon serves, in the order it is started; it is stopped in the reverse order. */
+typedef struct Running {
+    Serve *serve;
+    ManifestWatch *watch;
+    Workers *workers;
+} Running;
+
+static Err watch_manifests(const Config *config, Running *running)
 {
-    dispatch_wake(serve_dispatch(arg), fleet);
+    PoolOptions listening = { .conninfo = config->database.api,
+        .role = STR("api"),
+        .size_max = 1,
+        .take_timeout_ms = 2000,
+        .statement_timeout_ms = 10000 };
+    return manifest_watch_start(
+        &listening, serve_pool(running->serve, DB_API), serve_dispatch(running->serve), &running->watch);
 }
 
-static Err start(Arena *arena, const Config *config, World *world, Serve **ret_serve, Workers **ret_workers)
+static Err start(Arena *arena, const Config *config, World *world, Running *running)
 {
     Str pem;
     TRY(read_cert(arena, config, &pem));
@@ -356,19 +370,18 @@ static Err start(Arena *arena, const Config *config, World *world, Serve **ret_s
         .workers = (unsigned)config->workers,
         .parked_max = (unsigned)config->long_polls,
         .connections_max = (unsigned)config->connections };
-    TRY(serve_start(&serve_options, ret_serve));
-    Err err = migrate_check(serve_pool(*ret_serve, DB_API));
+    TRY(serve_start(&serve_options, &running->serve));
+    Err err = migrate_check(serve_pool(running->serve, DB_API));
     if (err.kind != ERR_NONE && err.kind != ERR_UNAVAILABLE)
         return err;
+    TRY(watch_manifests(config, running));
     if (config->database.worker.len == 0)
         return OK;
     WorkerContext context = { .worker_conninfo = config->database.worker,
         .publish_conninfo = config->database.publish,
         .keeper = world->keeper,
-        .world = *world,
-        .wake = wake_fleet,
-        .wake_arg = *ret_serve };
-    return workers_start(&context, ret_workers);
+        .world = *world };
+    return workers_start(&context, &running->workers);
 }
 
 static int run_serve(Arena *arena, const Config *config, const Flags *flags)
@@ -383,26 +396,26 @@ static int run_serve(Arena *arena, const Config *config, const Flags *flags)
     Err err = process_harden();
     if (err.kind != ERR_NONE)
         log_err("the process could not be hardened", err);
-    Serve *serve = NULL;
-    Workers *workers = NULL;
+    Running running = { 0 };
     KeeperClient *keeper = keeper_client_open(config->keeper_socket);
     World world = { .keeper = keeper,
         .root_file = config->root_file,
         .root_hash = config->root_hash,
         .kms_uri = config->kms_uri,
         .plain_http = config->plain_http };
-    err = start(arena, config, &world, &serve, &workers);
+    err = start(arena, config, &world, &running);
     if (err.kind == ERR_NONE) {
-        log_info("serving", LOG_STR("address", config->listen.address), LOG_INT("port", serve_port(serve)),
+        log_info("serving", LOG_STR("address", config->listen.address), LOG_INT("port", serve_port(running.serve)),
             LOG_INT("loops", config->loops), LOG_INT("workers", config->workers));
         for (int number; sigwait(&signals, &number) == 0 && number == SIGHUP;)
-            reload(flags->config, serve);
+            reload(flags->config, running.serve);
         log_info("stopping: no new calls, finishing what runs", LOG_INT("within_s", config->drain_s));
     } else {
         log_err("could not start", err);
     }
-    workers_stop(&workers);
-    serve_stop(&serve, config->drain_s * US_PER_S);
+    workers_stop(&running.workers);
+    manifest_watch_stop(&running.watch);
+    serve_stop(&running.serve, config->drain_s * US_PER_S);
     keeper_client_free(&keeper);
     return err.kind == ERR_NONE ? 0 : fail("could not start", err);
 }

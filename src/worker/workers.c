@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "keeper/client.h"
+#include "snapshot/publish.h"
 #include "store/sql.h"
 #include "worker/audit.h"
 
@@ -40,6 +41,35 @@ static void run_audit(const WorkerContext *context, const _Atomic bool *stop)
         .signer = { .context = context->keeper, .sign = sign_checkpoint } };
     audit_worker_run(&worker, stop);
     pool_free(&worker.pool);
+}
+
+/* --- the publisher --- */
+
+static void wait_for(const _Atomic bool *stop)
+{
+    while (!*stop)
+        nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 * 1000 }, NULL);
+}
+
+static void run_publisher(const WorkerContext *context, const _Atomic bool *stop)
+{
+    PublisherOptions options = { .pool = { .conninfo = context->publish_conninfo,
+                                     .role = STR("publish"),
+                                     .size_max = 4,
+                                     .take_timeout_ms = 2000,
+                                     .statement_timeout_ms = 30000 },
+        .keeper = context->keeper };
+    Publisher *publisher = NULL;
+    if (context->publish_conninfo.len == 0)
+        return;
+    Err err = publisher_open(&options, &publisher);
+    if (err.kind != ERR_NONE) {
+        log_err("nothing will be published", err);
+        return;
+    }
+    publisher_start(publisher);
+    wait_for(stop);
+    publisher_stop(&publisher);
 }
 
 /* --- housekeeping: what nobody needs any more is forgotten --- */
@@ -91,6 +121,7 @@ static void run_keeping(const WorkerContext *context, const _Atomic bool *stop)
 
 static const Worker WORKERS[] = {
     { "audit", run_audit },
+    { "publisher", run_publisher },
     { "keeping", run_keeping },
 };
 
