@@ -90,7 +90,7 @@ typedef struct ServerStats {
     uint64_t accepted, requests, refused;
     unsigned connections;
 } ServerStats;
-ServerStats server_stats(const Server *server);
+ServerStats server_stats(const Server *server); /* from any thread */
 CHECKED Err server_reload_tls(Server *server, Str cert_pem, Str key_file);
 
 /* --- an exchange: one request and its answer --- */

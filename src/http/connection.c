@@ -75,7 +75,7 @@ static void refuse(Connection *connection, Refusal why)
     if (connection->exchange == NULL)
         connection->exchange = exchange_new(connection);
     connection->exchange->refusal = why;
-    connection->server->stats.refused++;
+    atomic_fetch_add_explicit(&connection->server->stats.refused, 1, memory_order_relaxed);
     buf_clear(&connection->input); /* nothing after a refusal is read as a request */
     request_is_whole(connection);
 }
@@ -165,7 +165,7 @@ static size_t admit(Connection *connection, Str rest)
     Exchange *exchange = connection->exchange;
     const ServerOptions *options = &connection->server->options;
     size_t body_max = options->limits.body_bytes_max;
-    connection->server->stats.requests++;
+    atomic_fetch_add_explicit(&connection->server->stats.requests, 1, memory_order_relaxed);
     if (options->admit != NULL && !options->admit(exchange, options->arg, &body_max)) {
         bool body_is_here = rest.len >= exchange->head.body_len;
         exchange->head.closes |= !body_is_here;
@@ -395,8 +395,8 @@ Connection *connection_new(Server *server, struct MHD_Connection *mhd)
     if (connection->next != NULL)
         connection->next->prev = connection;
     server->connections = connection;
-    server->stats.accepted++;
-    server->stats.connections++;
+    atomic_fetch_add_explicit(&server->stats.accepted, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&server->stats.connections, 1, memory_order_relaxed);
     return connection;
 }
 
@@ -414,7 +414,7 @@ void connection_free(Connection *connection)
         server->connections = connection->next;
     if (connection->next != NULL)
         connection->next->prev = connection->prev;
-    server->stats.connections--;
+    atomic_fetch_sub_explicit(&server->stats.connections, 1, memory_order_relaxed);
     buf_release(&connection->input);
     mem_free(connection);
 }

@@ -289,7 +289,10 @@ uint16_t server_port(const Server *server)
 
 ServerStats server_stats(const Server *server)
 {
-    return server->stats;
+    return (ServerStats){ .accepted = server->stats.accepted,
+        .requests = server->stats.requests,
+        .refused = server->stats.refused,
+        .connections = server->stats.connections };
 }
 
 Err server_reload_tls(Server *server, Str cert_pem, Str key_file)

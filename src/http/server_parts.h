@@ -18,6 +18,8 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 
 typedef struct Connection Connection;
@@ -117,7 +119,10 @@ struct Server {
     Arena *arenas[ARENAS_KEPT];
     size_t arena_count;
     Timer *sweep;
-    ServerStats stats;
+    struct {
+        atomic_uint_fast64_t accepted, requests, refused;
+        atomic_uint connections;
+    } stats; /* read from any thread */
     bool draining;
     Timer *drain_timer;
     void (*drained)(void *arg);
