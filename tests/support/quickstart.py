@@ -5,6 +5,7 @@
 Every step is what an operator would type; a second run finds what the first made and only starts the programs.
 """
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -56,10 +57,7 @@ class Quickstart(Stack):
 
     def make_root(self):
         """The keeper makes its keys; the operator signs them into the root."""
-        with open(os.open(self.path("kms.key"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(os.urandom(32))
-        if self.user:
-            os.chown(self.path("kms.key"), self.user.pw_uid, self.user.pw_gid)
+        self.write("kms.key", base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
         self.run(self.program("reeve-keeper"), "--config", self.path("keeper.yaml"), "init")
         root = self.reeve("root", "init", "--dir", self.path("root"), "--keeper-keys", self.path("keeper", "keeper-keys.json"),
                           "--installation", self.state["installation"], "--quiet")
