@@ -193,6 +193,7 @@ Err pull_advance_root(Puller *puller, Arena *arena)
         TRY(err);
         TRY(adopt_root(puller, reply.body, puller->identity.root, &puller->root));
         TRY(state_write(puller->state, root_name(arena, puller->root.version), puller->root.jws));
+        puller->fleet_key_generation = 0; /* the keyring must verify under this root too, or be fetched anew */
     }
     puller->root_checked_us = monotonic_us();
     return OK;

@@ -43,7 +43,7 @@ static Err take_document(Puller *puller, Arena *arena, Str jws)
     Offer offer;
     Err err =
         trust_manifest(&puller->trust, arena, jws, puller_now(puller), active_seq(puller), &manifest, &mark, &offer);
-    if (err_is(err, "jose-type"))
+    if (err_is(err, "jose-type") && jws.len <= HEARTBEAT_BYTES_MAX)
         return take_heartbeat(puller, arena, jws);
     TRY(err);
     if (offer == OFFER_NEW)

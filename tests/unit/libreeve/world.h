@@ -70,6 +70,7 @@ typedef struct World {
     int calls, acks, object_calls, token_calls;
     char last_ack[1024];
     int64_t clock_us; /* added to the wall clock */
+    int writes_left;  /* until a crash; 0: none */
     Puller *puller;
 } World;
 
