@@ -12,6 +12,7 @@
 #define GATEWAY_GATEWAY_H
 
 #include "base/config.h"
+#include "gateway/truth.h"
 
 typedef struct GatewayTlsConfig {
     Str cert_file, key_file;
@@ -63,7 +64,6 @@ GatewayConfig gateway_config_default(void);
 CHECKED Err gateway_config_check(Arena *arena, const GatewayConfig *config);
 
 typedef struct Gateway Gateway;
-typedef struct Truth Truth;
 
 /* Opens libreeve and the spool, starts the threads. The config and its strings outlive the gateway. */
 CHECKED Err gateway_start(Arena *arena, const GatewayConfig *config, Gateway **ret_gateway);

@@ -1,5 +1,5 @@
 /* truth.c: the table that is libreeve. See truth.h. */
-#include "truth.h"
+#include "gateway/truth.h"
 
 static const ReeveSnapshot *acquire(void *arg)
 {

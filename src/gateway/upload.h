@@ -10,7 +10,7 @@
 
 #include "gateway/spool.h"
 #include "metrics.h"
-#include "truth.h"
+#include "gateway/truth.h"
 
 #define UPLOAD_EVENTS_MAX 1000
 #define UPLOAD_BYTES_MAX ((size_t)3 * 1024 * 1024)

@@ -11,7 +11,7 @@
 #include "gateway/spool.h"
 #include "http/client.h"
 #include "metrics.h"
-#include "truth.h"
+#include "gateway/truth.h"
 
 #define SECRET_SLOT_BYTES 4096
 #define SECRET_SLOTS 4
