@@ -59,6 +59,7 @@ typedef struct TransferOptions {
         Transfer *transfer, Bytes data, void *arg); /* false: pause; the same data comes again after transfer_resume */
     void (*on_end)(Transfer *transfer, TransferEnd end, void *arg); /* exactly once; the transfer is freed after it */
     void *arg;
+    const _Atomic bool *stop; /* http_fetch only: given up (cancelled) soon after it becomes true; NULL: never */
 } TransferOptions;
 
 CHECKED Err client_new(Loop *loop, unsigned connections_idle_max, Client **ret_client);

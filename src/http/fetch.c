@@ -2,6 +2,7 @@
 #include "http/client.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -19,6 +20,9 @@ typedef struct Fetch {
     Buf body;
     HttpReply reply;
     TransferEnd end;
+    Transfer *transfer;
+    const _Atomic bool *stop;
+    Timer *stop_timer;
 } Fetch;
 
 /* --- the thread's own client --- */
@@ -104,19 +108,33 @@ static CHECKED Err error_of(const Fetch *fetch)
         .detail = arena_fmt(fetch->arena, "The request could not be completed: %s.", transfer_end_name(fetch->end)) };
 }
 
+#define STOP_LOOK_US (50 * US_PER_MS)
+
+/* Another thread may want this one back: a long poll would keep it for half a minute. */
+static void look_for_stop(void *arg)
+{
+    Fetch *fetch = arg;
+    if (atomic_load(fetch->stop))
+        transfer_cancel(fetch->transfer);
+    else
+        timer_start(fetch->fetcher->loop, &fetch->stop_timer, STOP_LOOK_US, look_for_stop, fetch);
+}
+
 Err http_fetch(Arena *arena, const TransferOptions *options, size_t body_max, HttpReply *ret_reply)
 {
     Fetcher *fetcher;
-    Transfer *transfer;
     TRY(take_fetcher(&fetcher));
-    Fetch fetch = { .fetcher = fetcher, .arena = arena, .body = buf_new(body_max) };
+    Fetch fetch = { .fetcher = fetcher, .arena = arena, .stop = options->stop, .body = buf_new(body_max) };
     TransferOptions own = *options;
     own.on_headers = NULL;
     own.on_data = on_data;
     own.on_end = on_end;
     own.arg = &fetch;
-    TRY(transfer_start(fetcher->client, &own, &transfer));
+    TRY(transfer_start(fetcher->client, &own, &fetch.transfer));
+    if (options->stop != NULL)
+        timer_start(fetcher->loop, &fetch.stop_timer, STOP_LOOK_US, look_for_stop, &fetch);
     loop_run(fetcher->loop);
+    timer_cancel(&fetch.stop_timer);
     fetch.reply.body = arena_str(arena, buf_str(&fetch.body));
     Err err = error_of(&fetch);
     buf_release(&fetch.body);

@@ -33,6 +33,7 @@ static Err http_call(void *arg, Arena *arena, const PullCall *call, PullReply *r
         .header_bytes_max = PULL_HEADER_BYTES_MAX,
         .ca_pem = http->puller->options.ca_pem,
         .allow_private = http->puller->options.allow_private,
+        .stop = &http->puller->stopping,
     };
     if (call->bearer.len > 0) {
         options.secret_header = STR("authorization");
