@@ -406,7 +406,7 @@ Err server_open(const KeeperConfig *config, Vault *vault, Server **ret_server)
     if (err.kind == ERR_NONE)
         err = listen_at(s);
     if (err.kind != ERR_NONE) {
-        server_free(&s);
+        keeper_server_free(&s);
         return err;
     }
     *ret_server = s;
@@ -457,7 +457,7 @@ static void close_fd(int fd)
         close(fd);
 }
 
-void server_free(Server **server)
+void keeper_server_free(Server **server)
 {
     Server *s = *server;
     if (s == NULL)

@@ -23,6 +23,6 @@ typedef struct Server Server;
 CHECKED Err server_open(const KeeperConfig *config, Vault *vault, Server **ret_server);
 /* Starts the workers and serves until told to stop. */
 CHECKED Err server_run(Server *server);
-void server_free(Server **server);
+void keeper_server_free(Server **server);
 
 #endif

@@ -80,7 +80,7 @@ static Err warm_up(Arena *arena)
 static Err serve(Arena *arena, const KeeperConfig *config)
 {
     _cleanup_(vault_free) Vault *vault = NULL;
-    _cleanup_(server_free) Server *server = NULL;
+    _cleanup_(keeper_server_free) Server *server = NULL;
     TRY(process_harden());
     TRY(warm_up(arena));
     TRY(vault_open(arena, config, &vault));
