@@ -190,7 +190,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     World *w = *state;
-    pool_give(w->pool, &w->db);
+    if (w->db != NULL)
+        pool_give(w->pool, &w->db);
     pool_free(&w->pool);
     pg_database_drop(&w->database);
     Arena *arena = w->arena;
@@ -669,11 +670,19 @@ static void test_a_backend_killed_before_its_commit_is_decided_leaves_nothing(vo
     assert_int_equal(count_of(w, w->db, &SLOW_COUNT), 0);
 }
 
-/* A wire that passes everything on until it sees COMMIT go by; then it keeps the answer for itself. */
+/* A wire that passes everything on until it sees COMMIT go by on its first connection. Then it either delivers it and
+ * keeps the answer for itself, or holds it back until all is over and delivers it then. */
+typedef enum WireMode { WIRE_LOSES_ANSWER, WIRE_DELIVERS_LATE } WireMode;
+
 typedef struct Wire {
+    WireMode mode;
     char dir[64];
+    struct sockaddr_un address;
     int listener;
-    int once; /* only the first connection is cut */
+    pthread_t thread;
+    int late_upstream; /* -1: nothing is held back */
+    char late[4096];
+    size_t late_len;
 } Wire;
 
 static int connect_server(void)
@@ -685,34 +694,51 @@ static int connect_server(void)
     return fd;
 }
 
-static bool pass(int from, int to, bool *ret_commit)
+/* The text of COMMIT as it stands in a Parse message. */
+static bool has_commit(const char *bytes, ssize_t len)
 {
-    char bytes[65536];
-    ssize_t got = read(from, bytes, sizeof(bytes));
-    if (got <= 0)
-        return false;
-    *ret_commit = memmem(bytes, (size_t)got, "commit", 6) != NULL;
-    return write(to, bytes, (size_t)got) == got;
+    return memmem(bytes, (size_t)len, "\0commit\0", 8) != NULL;
 }
 
-static void carry(int client, int upstream, bool cut)
+/* True while the connection goes on. */
+static bool pass_on(Wire *wire, int client, int upstream, bool watched)
+{
+    char bytes[65536];
+    ssize_t got = read(client, bytes, sizeof(bytes));
+    if (got <= 0)
+        return false;
+    bool commit = watched && has_commit(bytes, got);
+    if (commit && wire->mode == WIRE_DELIVERS_LATE) {
+        assert_true((size_t)got <= sizeof(wire->late));
+        memcpy(wire->late, bytes, (size_t)got);
+        wire->late_len = (size_t)got;
+        wire->late_upstream = upstream;
+        return false;
+    }
+    bool sent = write(upstream, bytes, (size_t)got) == got;
+    return sent && !(commit && read(upstream, bytes, sizeof(bytes)) > 0); /* committed; nobody will hear */
+}
+
+static bool pass_back(int upstream, int client)
+{
+    char bytes[65536];
+    ssize_t got = read(upstream, bytes, sizeof(bytes));
+    return got > 0 && write(client, bytes, (size_t)got) == got;
+}
+
+static void carry(Wire *wire, int client, int upstream, bool watched)
 {
     struct pollfd fds[2] = { { .fd = client, .events = POLLIN }, { .fd = upstream, .events = POLLIN } };
     bool open = true;
     while (open && poll(fds, 2, 10000) > 0) {
-        bool commit = false, answer = false;
         if (fds[0].revents != 0)
-            open = pass(client, upstream, &commit);
-        if (open && commit && cut) {
-            char bytes[65536];
-            poll(&fds[1], 1, 10000); /* the server has committed; nobody will hear */
-            open = read(upstream, bytes, sizeof(bytes)) < 0;
-        } else if (open && fds[1].revents != 0) {
-            open = pass(upstream, client, &answer);
-        }
+            open = pass_on(wire, client, upstream, watched);
+        if (open && fds[1].revents != 0)
+            open = pass_back(upstream, client);
     }
     close(client);
-    close(upstream);
+    if (wire->late_upstream != upstream)
+        close(upstream);
 }
 
 static void *run_wire(void *argument)
@@ -722,40 +748,165 @@ static void *run_wire(void *argument)
         int client = accept(wire->listener, NULL, NULL);
         if (client < 0)
             return NULL;
-        carry(client, connect_server(), n == 0);
+        carry(wire, client, connect_server(), n == 0);
     }
 }
 
-static void test_a_commit_whose_answer_is_lost_is_asked_for(void **state)
+static void wire_open(Wire *wire, WireMode mode)
 {
-    World *w = *state;
-    Wire wire = { .dir = "/tmp/reeve-wire.XXXXXX" };
-    assert_non_null(mkdtemp(wire.dir));
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/.s.PGSQL.5432", wire.dir);
-    wire.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(wire.listener, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(wire.listener, 4), 0);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_wire, &wire), 0);
+    *wire = (Wire){ .mode = mode, .dir = "/tmp/reeve-wire.XXXXXX", .late_upstream = -1 };
+    assert_non_null(mkdtemp(wire->dir));
+    wire->address.sun_family = AF_UNIX;
+    snprintf(wire->address.sun_path, sizeof(wire->address.sun_path), "%s/.s.PGSQL.5432", wire->dir);
+    wire->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(wire->listener, (struct sockaddr *)&wire->address, sizeof(wire->address)), 0);
+    assert_int_equal(listen(wire->listener, 4), 0);
+    assert_int_equal(pthread_create(&wire->thread, NULL, run_wire, wire), 0);
+}
 
-    Pool *pool =
-        open_pool(w, arena_fmt(w->arena, "host=%s port=5432 dbname=%s user=reeve_api", wire.dir, w->database.name), 1,
-            2000, statements);
+static void wire_close(Wire *wire)
+{
+    shutdown(wire->listener, SHUT_RDWR);
+    pthread_join(wire->thread, NULL);
+    if (wire->late_upstream >= 0) {
+        char bytes[4096];
+        assert_int_equal(write(wire->late_upstream, wire->late, wire->late_len), wire->late_len);
+        assert_true(read(wire->late_upstream, bytes, sizeof(bytes)) > 0); /* the server's word on it */
+        close(wire->late_upstream);
+    }
+    close(wire->listener);
+    unlink(wire->address.sun_path);
+    rmdir(wire->dir);
+}
+
+/* One row through the wire, and what was said of its COMMIT. */
+static Err commit_through(World *w, WireMode mode)
+{
+    Wire wire;
+    wire_open(&wire, mode);
+    Str conninfo = arena_fmt(w->arena, "host=%s port=5432 dbname=%s user=reeve_api", wire.dir, w->database.name);
+    Pool *pool = open_pool(w, conninfo, 1, 2000, statements);
     DbLease lease = { 0 };
     EXPECT_OK(db_lease(pool, &lease));
     Every a = brief(1, STR("a"));
     EXPECT_OK(tx_begin(lease.db));
     EXPECT_OK(db_exec(lease.db, w->arena, &EVERY_BRIEF, REC(&EVERY, &a), NULL));
-    EXPECT_OK(tx_commit(lease.db)); /* the connection was cut, the outcome learnt on another */
-    assert_int_equal(count_of(w, w->db, &EVERY_COUNT), 1);
+    Err err = tx_commit(lease.db);
     db_lease_release(&lease);
     pool_free(&pool);
-    shutdown(wire.listener, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(wire.listener);
-    unlink(address.sun_path);
-    rmdir(wire.dir);
+    wire_close(&wire);
+    return err;
+}
+
+static void test_a_commit_whose_answer_is_lost_is_asked_for(void **state)
+{
+    World *w = *state;
+    EXPECT_OK(commit_through(w, WIRE_LOSES_ANSWER)); /* the outcome was learnt on another connection */
+    assert_int_equal(count_of(w, w->db, &EVERY_COUNT), 1);
+}
+
+static void test_a_commit_that_arrives_after_it_was_given_up_changes_nothing(void **state)
+{
+    World *w = *state;
+    EXPECT_CODE(commit_through(w, WIRE_DELIVERS_LATE), "database-unavailable");
+    assert_int_equal(count_of(w, w->db, &EVERY_COUNT), 0);
+}
+
+/* --- a history under crashes, checked --------------------------------------------------------------------------------
+ */
+
+#define WRITERS 4
+#define WRITES_MAX 20000
+#define CRASHES 4
+
+typedef enum Said { SAID_NOTHING, SAID_COMMITTED, SAID_NOT_COMMITTED, SAID_UNKNOWN } Said;
+
+typedef struct Writer {
+    Pool *pool;
+    int64_t first; /* of its own range of numbers */
+    size_t count;
+    uint8_t said[WRITES_MAX];
+    _Atomic bool *stop;
+} Writer;
+
+static Said write_one(Pool *pool, Arena *arena, int64_t number)
+{
+    Every row = { .id = uuid_v7(time_now()), .big = number, .money = { number } };
+    _cleanup_(db_lease_release) DbLease lease = { 0 };
+    if (db_lease(pool, &lease).kind != ERR_NONE || tx_begin(lease.db).kind != ERR_NONE ||
+        db_exec(lease.db, arena, &EVERY_BRIEF, REC(&EVERY, &row), NULL).kind != ERR_NONE)
+        return SAID_NOT_COMMITTED;
+    Err err = tx_commit(lease.db);
+    return err.kind == ERR_NONE ? SAID_COMMITTED : err_is(err, "commit-unknown") ? SAID_UNKNOWN : SAID_NOT_COMMITTED;
+}
+
+static void *run_writer(void *argument)
+{
+    Writer *writer = argument;
+    _cleanup_(arena_free) Arena *arena = arena_new();
+    while (!*writer->stop && writer->count < WRITES_MAX) {
+        writer->said[writer->count] = (uint8_t)write_one(writer->pool, arena, writer->first + (int64_t)writer->count);
+        if (writer->said[writer->count] != SAID_COMMITTED)
+            nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+        writer->count++;
+        arena_clear(arena);
+    }
+    return NULL;
+}
+
+/* What was said of each number, against what is there. */
+static void check_history(World *w, const Writer *writers, size_t *ret_committed, size_t *ret_unknown)
+{
+    static bool there[WRITERS * WRITES_MAX];
+    memset(there, 0, sizeof(there));
+    Db *db = NULL;
+    Err err = OK;
+    for (int i = 0; i < 300 && (err = pool_take(w->pool, &db)).kind != ERR_NONE; i++)
+        nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+    EXPECT_OK(err);
+    List rows = { 0 };
+    EXPECT_OK(db_list(db, w->arena, &EVERY_ALL, REC_NONE, &EVERY, &rows));
+    for (size_t i = 0; i < rows.count; i++)
+        there[((const Every *)rows.items)[i].big] = true;
+    for (size_t t = 0; t < WRITERS; t++)
+        for (size_t i = 0; i < writers[t].count; i++) {
+            bool present = there[writers[t].first + (int64_t)i];
+            Said said = writers[t].said[i];
+            *ret_committed += said == SAID_COMMITTED;
+            *ret_unknown += said == SAID_UNKNOWN;
+            if ((said == SAID_COMMITTED && !present) || (said == SAID_NOT_COMMITTED && present))
+                fail_msg("number %zu of writer %zu: said %d, present %d", i, t, said, present);
+        }
+    pool_give(w->pool, &db);
+}
+
+static void test_every_answer_of_commit_is_true_while_the_server_crashes(void **state)
+{
+    World *w = *state;
+    pool_give(w->pool, &w->db);
+    Pool *pool = open_pool(w, pg_conninfo(w->arena, &w->database, "api"), WRITERS, 2000, statements);
+    static Writer writers[WRITERS];
+    _Atomic bool stop = false;
+    pthread_t threads[WRITERS];
+    for (size_t i = 0; i < WRITERS; i++) {
+        writers[i] = (Writer){ .pool = pool, .first = (int64_t)(i * WRITES_MAX), .stop = &stop };
+        assert_int_equal(pthread_create(&threads[i], NULL, run_writer, &writers[i]), 0);
+    }
+    for (int i = 0; i < CRASHES; i++) {
+        nanosleep(&(struct timespec){ .tv_nsec = 150000000 }, NULL);
+        pg_crash(server);
+        nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+        pg_up(server);
+    }
+    nanosleep(&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+    stop = true;
+    for (size_t i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    size_t committed = 0, unknown = 0;
+    check_history(w, writers, &committed, &unknown);
+    assert_true(committed > 100);
+    assert_int_equal(unknown, 0); /* the server was back within the time of asking */
+    pool_free(&pool);
 }
 
 static void test_a_deadlock_is_retryable(void **state)
@@ -865,6 +1016,8 @@ int main(void)
         CASE(test_an_idle_connection_that_died_is_made_again),
         CASE(test_a_backend_killed_before_its_commit_is_decided_leaves_nothing),
         CASE(test_a_commit_whose_answer_is_lost_is_asked_for),
+        CASE(test_a_commit_that_arrives_after_it_was_given_up_changes_nothing),
+        CASE(test_every_answer_of_commit_is_true_while_the_server_crashes),
         CASE(test_a_deadlock_is_retryable),
         CASE(test_a_listener_hears_wakes_and_comes_back),
         CASE(test_migrations_apply_once_and_edits_are_seen),
