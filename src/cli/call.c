@@ -148,7 +148,9 @@ static Err etag_of(Cli *cli, const Call *call, Str *ret_etag)
     Str path, query;
     str_cut(call->path, '?', &path, &query);
     Call get = { .method = "GET", .path = path };
-    TRY(cli_call(cli, &get, &before));
+    Err err = cli_call(cli, &get, &before);
+    if (err.kind != ERR_NONE && err.kind != ERR_NOT_FOUND) /* the first release of a workflow has none before it */
+        return err;
     *ret_etag = before.etag.len > 0 ? arena_str(cli->arena, before.etag) : STR("*");
     return OK;
 }
