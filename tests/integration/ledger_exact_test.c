@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -423,16 +424,26 @@ static void test_every_attempt_has_a_line_and_amounts_are_quantity_times_rate(vo
 
 static Str oracle(Str events_file, Str rates_file)
 {
-    char line[4096];
+    int ends[2];
+    assert_int_equal(0, pipe(ends));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        execl("/usr/bin/python3", "python3", REEVE_SOURCE_DIR "/tests/support/ledger_oracle.py", events_file.ptr,
+            rates_file.ptr, (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    char part[4096];
     _cleanup_(buf_release) Buf out = buf_new(4 * 1024 * 1024);
-    FILE *pipe = popen(arena_fmt(arena, "/usr/bin/python3 %s/tests/support/ledger_oracle.py %s %s", REEVE_SOURCE_DIR,
-                           events_file.ptr, rates_file.ptr)
-                           .ptr,
-        "r");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof(line), pipe) != NULL)
-        buf_add(&out, str_from_c(line));
-    assert_int_equal(0, pclose(pipe));
+    for (ssize_t n; (n = read(ends[0], part, sizeof(part))) > 0;)
+        buf_add_bytes(&out, part, (size_t)n);
+    close(ends[0]);
+    int status = -1;
+    assert_int_equal(child, waitpid(child, &status, 0));
+    assert_int_equal(0, status);
     return arena_str(arena, buf_str(&out));
 }
 
