@@ -65,9 +65,12 @@ class Quickstart(Stack):
 
     def first_token(self):
         """The database gets its schema and the installation its first token."""
-        self.run(self.program("reeved"), "migrate", "--config", self.path("reeved.yaml"))
+        self.migrate()
         self.run(self.program("reeved"), "bootstrap-token", "--config", self.path("reeved.yaml"),
                  "--installation", self.state["installation"], "--out", self.path("operator.token"))
+
+    def migrate(self):
+        self.run(self.program("reeved"), "migrate", "--config", self.path("reeved.yaml"))
 
     def operator(self, *words, **more):
         return self.reeve(*words, "--url", self.url("reeved"), "--token-file", self.path("operator.token"),
@@ -182,6 +185,7 @@ class Quickstart(Stack):
         self.start_postgres()
         self.start_provider()
         if self.is_made():
+            self.migrate()
             self.start_keeper()
             self.start_reeved()
         else:
