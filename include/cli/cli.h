@@ -122,7 +122,8 @@ typedef struct Call {
     Str path;     /* with query */
     json_t *body; /* borrowed; NULL for none */
     bool anonymous;
-    bool if_match; /* sends the ETag that a GET of the same path answers */
+    bool if_match; /* sends the ETag that a GET of the same path answers, */
+    Str etag_of;   /* or of this path */
     Str content_type, accept;
     Str raw_body;
 } Call;

@@ -147,10 +147,8 @@ static Err etag_of(Cli *cli, const Call *call, Str *ret_etag)
     _cleanup_(answer_release) Answer before = { 0 };
     Str path, query;
     str_cut(call->path, '?', &path, &query);
-    Call get = { .method = "GET", .path = path };
-    Err err = cli_call(cli, &get, &before);
-    if (err.kind != ERR_NONE && err.kind != ERR_NOT_FOUND) /* the first release of a workflow has none before it */
-        return err;
+    Call get = { .method = "GET", .path = call->etag_of.len > 0 ? call->etag_of : path };
+    TRY(cli_call(cli, &get, &before));
     *ret_etag = before.etag.len > 0 ? arena_str(cli->arena, before.etag) : STR("*");
     return OK;
 }

@@ -66,12 +66,17 @@ static Err post_revision(Cli *cli, json_t *body, json_t **ret_revision)
 
 static Err put_release(Cli *cli, Str revision, json_t **ret_release)
 {
-    Str path;
+    Str path, workflow;
+    int64_t number;
     _cleanup_(answer_release) Answer answer = { 0 };
     _cleanup_(json_release) json_t *body = json_object();
-    json_object_set_new(body, "revision", json_from_str(revision));
+    json_object_set_new(
+        body, "revision", str_to_i64(revision, &number) ? json_integer(number) : json_from_str(revision));
+    TRY(workflow_path(cli, "", &workflow));
     TRY(workflow_path(cli, "/release", &path));
-    TRY(cli_call(cli, &(Call){ .method = "PUT", .path = path, .body = body, .if_match = true }, &answer));
+    /* Before the first release only the workflow has a version. */
+    Call call = { .method = "PUT", .path = path, .body = body, .if_match = true, .etag_of = workflow };
+    TRY(cli_call(cli, &call, &answer));
     *ret_release = TAKE(answer.body);
     return OK;
 }
@@ -222,7 +227,7 @@ const Command WORKFLOW_COMMANDS[] = {
     { .words = "workflow release",
         .arguments = "WORKFLOW REVISION",
         .run = workflow_release,
-        .summary = "Release a revision" },
+        .summary = "Release a revision, by its number or id" },
     { .words = "workflow rollback",
         .arguments = "WORKFLOW",
         .method = "POST",

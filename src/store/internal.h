@@ -135,9 +135,7 @@ struct Db {
     Prepared *prepared; /* one for each of pool->statements */
     TxState tx;
     bool begin_waits;  /* BEGIN goes out with the first statement */
-    bool wrote;        /* this transaction has a transaction id: it changed something */
-    Uuid session;      /* of this connection, for the marks of its commits */
-    int64_t marks;     /* so far; the number of the last writing transaction */
+    int64_t xid;       /* of this transaction; 0 while it has written nothing */
     char problem[512]; /* why the last connection could not be made ready */
 };
 
