@@ -66,8 +66,9 @@ void db_lease_release(DbLease *lease);
 /* --- transactions; without one each call is its own --- */
 CHECKED Err tx_begin(Db *db);
 CHECKED Err tx_begin_read(Db *db); /* read only, repeatable read */
-CHECKED Err tx_commit(Db *db);     /* the tag is checked; ERR_UNAVAILABLE "commit-unknown" when the outcome could not be
-                                      learnt (it asks pg_xact_status after reconnecting) */
+/* OK: saved. When the answer is lost, the outcome is learnt on a new connection: OK, or "database-unavailable" (not
+ * saved, and never will be), or after eight seconds without a database "commit-unknown". */
+CHECKED Err tx_commit(Db *db);
 void tx_rollback(Db *db);
 CHECKED Err tx_set_tenant(
     Db *db, Uuid org);          /* set_config('app.org', ..., true): for workers that take the tenant from a job row */

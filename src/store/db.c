@@ -2,13 +2,12 @@
  * db.c: statements and transactions on one connection. Everything is one round trip of a pipeline: what is sent, then
  * one Sync, then the results in order. BEGIN waits for the first statement and goes out with it.
  *
- * COMMIT: the tag is compared, because COMMIT of a failed transaction answers ROLLBACK without an error. While a
- * writing transaction has no transaction id yet, each of its round trips also asks for it; so when the connection is
- * lost in COMMIT, the outcome can be asked from the server by that id.
+ * COMMIT: the tag is compared, because COMMIT of a failed transaction answers ROLLBACK without an error. A transaction
+ * that changed something (each round trip asks for its id until it has one) leaves a mark in the round trip of its
+ * COMMIT; when the answer is lost, the mark tells what became of it (sql/migrations/0002_commit_mark.sql).
  */
 #include "internal.h"
 
-#include "base/buf.h"
 #include "store/sql.h"
 
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #define XID_STATEMENT "reeve_xid"
 #define COMMIT_QUESTION_MS 8000 /* how long the outcome of a lost COMMIT is asked for */
 #define COMMIT_QUESTION_PAUSE_MS 50
+#define COMMIT_CONNECT_MS 2000
 
 static void check_db(const Db *db)
 {
@@ -37,7 +37,7 @@ void db_disconnect(Db *db)
     db->prepared = NULL;
     db->tx = TX_NONE;
     db->begin_waits = false;
-    db->xid = 0;
+    db->wrote = false;
 }
 
 /* The connection is in doubt: closed now, made again by the next take. */
@@ -241,6 +241,8 @@ Err db_connect(Db *db, int64_t deadline_us)
 {
     const PoolOptions *options = &db->pool->options;
     db->arena = arena_new();
+    db->session = uuid_v7(time_now());
+    db->marks = 0;
     db->prepared = NEW(db->arena, Prepared, db->pool->statement_count);
     _cleanup_(arena_free) Arena *scratch = arena_new();
     const ConnectOptions connect = { .conninfo = options->conninfo,
@@ -396,7 +398,7 @@ static const char *begin_text(const Db *db)
 
 static bool wants_xid(const Db *db)
 {
-    return db->tx == TX_WRITE && db->xid == 0;
+    return db->tx == TX_WRITE && !db->wrote;
 }
 
 static bool send_all(Db *db, const DbCall *calls, const Bound *bound, size_t count)
@@ -411,10 +413,7 @@ static bool send_all(Db *db, const DbCall *calls, const Bound *bound, size_t cou
 
 static void note_xid(Db *db, const PGresult *result)
 {
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1 || PQgetlength(result, 0, 0) != 8)
-        return;
-    Reader reader = reader_of((Bytes){ .ptr = (const uint8_t *)PQgetvalue(result, 0, 0), .len = 8 });
-    db->xid = (int64_t)read_u64(&reader);
+    db->wrote = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 && !PQgetisnull(result, 0, 0);
 }
 
 /* Reads all answers into `results`; the first error of the server is *err. False: the connection is lost. */
@@ -499,7 +498,7 @@ static Err begin(Db *db, TxState state)
         return error_unavailable();
     db->tx = state;
     db->begin_waits = true;
-    db->xid = 0;
+    db->wrote = false;
     return OK;
 }
 
@@ -519,41 +518,33 @@ static void pause_ms(int ms)
     nanosleep(&pause, NULL);
 }
 
-typedef enum Outcome { OUTCOME_UNKNOWN, OUTCOME_COMMITTED, OUTCOME_ABORTED } Outcome;
+typedef struct Mark {
+    Uuid session;
+    int64_t mark;
+    bool committed;
+} Mark;
+static const Field mark_fields[] = {
+    FIELD(Mark, session, .internal = true),
+    FIELD(Mark, mark, .internal = true),
+    FIELD(Mark, committed, .internal = true),
+};
+static const FieldTable MARK = FIELD_TABLE(Mark, mark_fields);
 
-/* Asks once, on a new connection. */
-static Outcome ask_outcome(Db *db, Arena *arena, int64_t xid)
+/* The connection was lost in COMMIT: its mark says what became of the transaction. A COMMIT that is still running is
+ * waited for by the row's lock; one that has not arrived is fenced off. */
+static Err resolve_commit(Db *db, Mark mark)
 {
-    if (db_connect(db, monotonic_us() + 2000 * US_PER_MS).kind != ERR_NONE)
-        return OUTCOME_UNKNOWN;
-    _cleanup_(result_clear) PGresult *result = NULL;
-    Str sql = arena_fmt(arena, "select pg_xact_status('%lld'::xid8)", (long long)xid);
-    if (round_trip_text(db, arena, sql.ptr, &result).kind != ERR_NONE || PQgetisnull(result, 0, 0))
-        return OUTCOME_UNKNOWN;
-    const char *status = PQgetvalue(result, 0, 0);
-    if (strcmp(status, "committed") == 0)
-        return OUTCOME_COMMITTED;
-    return strcmp(status, "aborted") == 0 ? OUTCOME_ABORTED : OUTCOME_UNKNOWN; /* or "in progress" */
-}
-
-/* The connection was lost in COMMIT: the server knows what became of the transaction. */
-static Err resolve_commit(Db *db, int64_t xid)
-{
-    if (xid == 0)
-        return error_unavailable(); /* it had written nothing */
     _cleanup_(arena_free) Arena *arena = arena_new();
-    Outcome outcome = OUTCOME_UNKNOWN;
+    Err err = OK;
     for (int64_t until = monotonic_us() + COMMIT_QUESTION_MS * US_PER_MS; monotonic_us() < until;) {
         db_disconnect(db);
-        outcome = ask_outcome(db, arena, xid);
-        if (outcome != OUTCOME_UNKNOWN)
-            break;
+        err = db_connect(db, monotonic_us() + COMMIT_CONNECT_MS * US_PER_MS);
+        if (err.kind == ERR_NONE)
+            err = db_one(db, arena, &SQL_COMMIT_ASK, REC(&MARK, &mark), REC(&MARK, &mark));
+        if (err.kind == ERR_NONE)
+            return mark.committed ? OK : error_unavailable();
         pause_ms(COMMIT_QUESTION_PAUSE_MS);
     }
-    if (outcome == OUTCOME_COMMITTED)
-        return OK;
-    if (outcome == OUTCOME_ABORTED)
-        return error_unavailable(); /* nothing was changed */
     return FAIL(ERR_UNAVAILABLE, "commit-unknown",
         "The database was lost while the change was being saved; whether it was saved is not known. Read before trying "
         "again.");
@@ -573,30 +564,69 @@ static Err keep(Db *db, Err err)
     return err;
 }
 
+static void roll_back(Db *db)
+{
+    _cleanup_(arena_free) Arena *arena = arena_new();
+    _cleanup_(result_clear) PGresult *result = NULL;
+    if (round_trip_text(db, arena, "rollback", &result).kind != ERR_NONE)
+        connection_close(&db->connection);
+}
+
+/* The mark (of a transaction that wrote) and COMMIT in one round trip; the tag is COMMIT's. */
+static Err commit_round_trip(Db *db, Arena *arena, const DbCall *mark, PGresult **ret_result)
+{
+    int64_t deadline_us = round_trip_deadline(db);
+    Bound bound = { 0 };
+    if (mark != NULL)
+        TRY(bind_call(db, arena, mark, &bound));
+    Err err = OK;
+    _cleanup_(result_clear) PGresult *marked = NULL;
+    _cleanup_(result_clear) PGresult *result = NULL;
+    bool well = (mark == NULL || send_call(db, mark, &bound)) && send_text(db, "commit") &&
+                PQpipelineSync(db->connection) &&
+                (mark == NULL || take_command(db, arena, mark->stmt->name, deadline_us, &marked, &err)) &&
+                take_command(db, arena, "(commit)", deadline_us, &result, &err) && take_sync(db, deadline_us);
+    if (!well)
+        return lose(db);
+    TRY(err);
+    *ret_result = TAKE(result);
+    return OK;
+}
+
+static Err commit(Db *db, Arena *arena, bool wrote)
+{
+    Mark mark = { .session = db->session, .mark = ++db->marks };
+    const DbCall call = { .stmt = &SQL_COMMIT_MARK, .in = REC(&MARK, &mark) };
+    _cleanup_(result_clear) PGresult *result = NULL;
+    Err err = commit_round_trip(db, arena, wrote ? &call : NULL, &result);
+    if (err.kind != ERR_NONE && db->connection == NULL)
+        return wrote ? resolve_commit(db, mark) : error_unavailable();
+    if (err.kind != ERR_NONE) { /* deferred constraints speak here */
+        if (PQtransactionStatus(db->connection) != PQTRANS_IDLE)
+            roll_back(db); /* the mark failed, so COMMIT was not run */
+        return keep(db, err);
+    }
+    if (strcmp(PQcmdStatus(result), "COMMIT") != 0)
+        return FAIL(ERR_INTERNAL, "transaction-aborted", "The transaction had failed before it was to be committed.");
+    return OK;
+}
+
 Err tx_commit(Db *db)
 {
     check_db(db);
     if (db->tx == TX_NONE)
         die("commit without a transaction");
-    int64_t xid = db->xid;
+    bool wrote = db->wrote;
     bool began = !db->begin_waits;
     db->tx = TX_NONE;
     db->begin_waits = false;
-    db->xid = 0;
+    db->wrote = false;
     if (!began)
         return OK; /* nothing was ever sent */
     if (db->connection == NULL)
         return error_unavailable(); /* it was lost before COMMIT: rolled back */
     _cleanup_(arena_free) Arena *arena = arena_new();
-    _cleanup_(result_clear) PGresult *result = NULL;
-    Err err = round_trip_text(db, arena, "commit", &result);
-    if (err.kind != ERR_NONE && db->connection == NULL)
-        return resolve_commit(db, xid);
-    if (err.kind != ERR_NONE)
-        return keep(db, err); /* deferred constraints speak here */
-    if (strcmp(PQcmdStatus(result), "COMMIT") != 0)
-        return FAIL(ERR_INTERNAL, "transaction-aborted", "The transaction had failed before it was to be committed.");
-    return OK;
+    return commit(db, arena, wrote);
 }
 
 void tx_rollback(Db *db)
@@ -605,13 +635,9 @@ void tx_rollback(Db *db)
     bool began = !db->begin_waits && db->tx != TX_NONE;
     db->tx = TX_NONE;
     db->begin_waits = false;
-    db->xid = 0;
-    if (!began || db->connection == NULL)
-        return;
-    _cleanup_(arena_free) Arena *arena = arena_new();
-    _cleanup_(result_clear) PGresult *result = NULL;
-    if (round_trip_text(db, arena, "rollback", &result).kind != ERR_NONE)
-        connection_close(&db->connection);
+    db->wrote = false;
+    if (began && db->connection != NULL)
+        roll_back(db);
 }
 
 void db_reset(Db *db)

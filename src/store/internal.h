@@ -135,7 +135,9 @@ struct Db {
     Prepared *prepared; /* one for each of pool->statements */
     TxState tx;
     bool begin_waits;  /* BEGIN goes out with the first statement */
-    int64_t xid;       /* of this transaction; 0 while it has written nothing */
+    bool wrote;        /* this transaction has a transaction id: it changed something */
+    Uuid session;      /* of this connection, for the marks of its commits */
+    int64_t marks;     /* so far; the number of the last writing transaction */
     char problem[512]; /* why the last connection could not be made ready */
 };
 

@@ -43,15 +43,28 @@ static int by_address(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+/* What db.c itself runs, whichever statements the pool has. */
+static const Stmt *const own_statements[] = { &SQL_TENANT_SET, &SQL_COMMIT_MARK, &SQL_COMMIT_ASK };
+
+static bool is_own(const Stmt *stmt)
+{
+    for (size_t i = 0; i < COUNT_OF(own_statements); i++)
+        if (stmt == own_statements[i])
+            return true;
+    return false;
+}
+
 static void choose_statements(Pool *pool)
 {
     const Stmt *const *all = pool->options.statements != NULL ? pool->options.statements : ALL_STATEMENTS;
     size_t total = 0;
     while (all[total] != NULL)
         total++;
-    pool->statements = NEW(pool->arena, const Stmt *, total);
+    pool->statements = NEW(pool->arena, const Stmt *, total + COUNT_OF(own_statements));
+    for (size_t i = 0; i < COUNT_OF(own_statements); i++)
+        pool->statements[pool->statement_count++] = own_statements[i];
     for (size_t i = 0; i < total; i++)
-        if (has_role(all[i]->roles, pool->options.role))
+        if (has_role(all[i]->roles, pool->options.role) && !is_own(all[i]))
             pool->statements[pool->statement_count++] = all[i];
     qsort(pool->statements, pool->statement_count, sizeof(*pool->statements), by_address);
 }
