@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <ftw.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -317,26 +318,25 @@ TEST(every_failure_before_the_first_byte_goes_to_the_fallback_and_is_recorded)
 {
     static const struct {
         const char *fault, *outcome;
-        bool streams_only, whole_only;
+        bool whole_only;
     } cases[] = {
-        { "\"kind\":\"status\",\"status\":500", "status-5xx", false, false },
-        { "\"kind\":\"status\",\"status\":529", "status-5xx", false, false },
-        { "\"kind\":\"status\",\"status\":429", "status-429", false, false },
-        { "\"kind\":\"status\",\"status\":401", "status-4xx", false, false },
-        { "\"kind\":\"hang\"", "first-byte-timeout", false, false },
-        { "\"kind\":\"hang_after_headers\"", "idle-timeout", false, false },
-        { "\"kind\":\"reset\"", "reset", false, false },
-        { "\"kind\":\"empty\"", "empty", false, false },
-        { "\"kind\":\"malformed\"", "malformed", false, true },
-        { "\"kind\":\"cut_after_events\",\"events\":1", "reset", false, true },
-        { "\"kind\":\"error_event\",\"events\":0", "status-5xx", true, false },
+        { "\"kind\":\"status\",\"status\":500", "status-5xx", false },
+        { "\"kind\":\"status\",\"status\":529", "status-5xx", false },
+        { "\"kind\":\"status\",\"status\":429", "status-429", false },
+        { "\"kind\":\"status\",\"status\":401", "status-4xx", false },
+        { "\"kind\":\"hang\"", "first-byte-timeout", false },
+        { "\"kind\":\"hang_after_headers\"", "idle-timeout", false },
+        { "\"kind\":\"reset\"", "reset", false },
+        { "\"kind\":\"empty\"", "empty", false },
+        { "\"kind\":\"malformed\"", "malformed", true },
+        { "\"kind\":\"cut_after_events\",\"events\":1", "reset", true },
     };
     size_t events = 0;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         static const char *const bodies[] = { chat, chat_stream, messages, messages_stream };
         for (size_t b = 0; b < COUNT_OF(bodies); b++) {
             bool stream = b % 2 == 1;
-            if ((cases[i].streams_only && !stream) || (cases[i].whole_only && stream))
+            if (cases[i].whole_only && stream)
                 continue;
             sim_fault(arena_fmt(
                 stage.arena, "{\"match\":{\"model\":\"model-one\"},\"fault\":{%s,\"count\":1}}", cases[i].fault)
@@ -354,6 +354,102 @@ TEST(every_failure_before_the_first_byte_goes_to_the_fallback_and_is_recorded)
             sim_reset();
         }
     }
+}
+
+/* A provider of one sentence: whatever is asked, it sends these bytes and closes. */
+typedef struct Canned {
+    int fd;
+    Str base_url;
+    const char *answer;
+    pthread_t thread;
+} Canned;
+
+static void *canned_run(void *arg)
+{
+    const Canned *canned = arg;
+    char bytes[8192];
+    for (int fd; (fd = accept(canned->fd, NULL, NULL)) >= 0; close(fd)) {
+        if (recv(fd, bytes, sizeof bytes, 0) <= 0)
+            continue;
+        (void)!send(fd, canned->answer, strlen(canned->answer), MSG_NOSIGNAL);
+    }
+    return NULL;
+}
+
+static void canned_start(Canned *canned)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof address;
+    canned->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(canned->fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(canned->fd, 16), 0);
+    assert_int_equal(getsockname(canned->fd, (struct sockaddr *)&address, &len), 0);
+    canned->base_url = arena_fmt(stage.arena, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    pthread_create(&canned->thread, NULL, canned_run, canned);
+}
+
+static void canned_stop(Canned *canned)
+{
+    shutdown(canned->fd, SHUT_RDWR);
+    pthread_join(canned->thread, NULL);
+    close(canned->fd);
+}
+
+/* Publishes a first target at the canned provider and waits until the gateway uses it. */
+static void publish_canned(const Canned *canned)
+{
+    ControlSpec spec = two_targets();
+    for (size_t i = 0; i < 2; i++) {
+        spec.workflows[i].targets[0].base_url = arena_c(stage.arena, canned->base_url);
+        spec.workflows[i].targets[0].model = "model-canned";
+    }
+    control_publish(stage.control, &spec);
+    for (int i = 0; i < 500; i++) {
+        Str text = fetch("GET", admin_url("/readyz"), NULL, 0, STR("")).body;
+        if (str_contains(text, STR("\"seq\":2")))
+            return;
+        sleep_ms(10);
+    }
+    fail_msg("the gateway did not take the snapshot");
+}
+
+#define SSE_HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+TEST(an_error_as_the_first_event_of_a_stream_goes_to_the_fallback)
+{
+    Canned canned = { .answer = SSE_HEAD ": hello\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{\"type\":"
+                                         "\"overloaded_error\",\"message\":\"busy\"}}\n\n" };
+    canned_start(&canned);
+    publish_canned(&canned);
+    HttpReply reply = call(MESSAGES, messages_stream);
+    assert_int_equal(reply.status, 200);
+    assert_true(str_contains(reply.body, STR("message_stop")));
+    assert_false(str_contains(reply.body, STR("overloaded_error")));
+    assert_member(attempt_of(event_data(1), 0), "outcome", "status-5xx");
+    canned.answer = SSE_HEAD "<html>";
+    assert_int_equal(call(CHAT, chat_stream).status, 200);
+    assert_member(attempt_of(event_data(2), 0), "outcome", "malformed");
+    canned.answer = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html>login</html>";
+    assert_int_equal(call(CHAT, chat).status, 200);
+    assert_member(attempt_of(event_data(3), 0), "outcome", "malformed");
+    canned.answer = "SSH-2.0-OpenSSH_9.2\r\n";
+    assert_int_equal(call(CHAT, chat).status, 200);
+    assert_member(attempt_of(event_data(4), 0), "outcome", "malformed");
+    canned_stop(&canned);
+}
+
+TEST(an_error_body_that_echoes_the_key_is_not_passed_on)
+{
+    Canned canned = { .answer = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+                                "X-Echo: " FIRST_KEY "\r\n\r\n{\"error\":{\"message\":\"bad key " FIRST_KEY "\"}}" };
+    canned_start(&canned);
+    publish_canned(&canned);
+    HttpReply reply = call(CHAT, chat);
+    assert_int_equal(reply.status, 502);
+    assert_false(str_contains(reply.body, STR("canary")));
+    for (size_t i = 0; i < reply.header_count; i++)
+        assert_false(str_contains(reply.headers[i].value, STR("canary")));
+    canned_stop(&canned);
 }
 
 TEST(a_provider_that_is_not_there_is_passed_over)
@@ -427,7 +523,7 @@ TEST(a_stream_that_breaks_ends_in_an_error_event_of_the_dialect)
     HttpReply anthropic = call(MESSAGES, messages_stream);
     assert_true(str_contains(anthropic.body, STR("event: error\ndata: {\"type\":\"error\"")));
     assert_member(attempt_of(event_data(2), 0), "outcome", "idle-timeout");
-    sim_fault("{\"fault\":{\"kind\":\"error_event\",\"events\":2,\"count\":1}}");
+    sim_fault("{\"fault\":{\"kind\":\"error_event_in_stream\",\"events\":2,\"count\":1}}");
     HttpReply told = call(CHAT, chat_stream);
     assert_true(str_contains(told.body, STR("\"error\"")));
     assert_member(attempt_of(event_data(3), 0), "outcome", "partial");
@@ -757,6 +853,8 @@ int main(int argc, char **argv)
         STAGED(both_dialects_are_served_streamed_and_not_also_behind_their_prefix),
         STAGED(the_usage_chunk_is_hidden_unless_it_was_asked_for),
         STAGED(every_failure_before_the_first_byte_goes_to_the_fallback_and_is_recorded),
+        STAGED(an_error_as_the_first_event_of_a_stream_goes_to_the_fallback),
+        STAGED(an_error_body_that_echoes_the_key_is_not_passed_on),
         STAGED(a_provider_that_is_not_there_is_passed_over),
         STAGED(what_the_request_is_to_blame_for_passes_as_it_is),
         STAGED(when_all_fail_the_last_providers_answer_is_passed_on_and_refused_keys_are_ours_to_mend),
