@@ -87,7 +87,7 @@ static Scalar scalar_uuid(Arena *arena, Uuid id)
 
 static Scalar scalar_time(Arena *arena, Time time)
 {
-    return time_is_none(time) ? SCALAR_NULL : scalar_number(arena, (uint64_t)(time.us - PG_EPOCH_US), 8);
+    return time_is_none(time) ? SCALAR_NULL : scalar_number(arena, (uint64_t)time.us - (uint64_t)PG_EPOCH_US, 8);
 }
 
 static Scalar scalar_bool(Arena *arena, bool value)
@@ -183,13 +183,17 @@ static Err bind_object(const Spot *spot, const void *object, Parameter *out)
 static Err bind_time(const Spot *spot, Time time, Parameter *out)
 {
     if (spot->type == TYPE_DATE) {
-        int64_t since = time.us - PG_EPOCH_US;
+        int64_t since;
+        if (__builtin_sub_overflow(time.us, PG_EPOCH_US, &since))
+            return too_large(spot);
         int64_t day = since / US_PER_DAY - (since % US_PER_DAY < 0);
         set_binary(out, time_is_none(time) ? SCALAR_NULL : scalar_number(spot->arena, (uint64_t)day, 4));
         return OK;
     }
     if (spot->type != TYPE_TIMESTAMPTZ)
         return mismatch(spot);
+    if (time.us < INT64_MIN + PG_EPOCH_US)
+        return too_large(spot);
     set_binary(out, scalar_time(spot->arena, time));
     return OK;
 }
@@ -404,16 +408,20 @@ static Err fill_money_sum(const Spot *spot, Bytes bytes, MoneySum *ret_sum)
 
 static Err fill_time(const Spot *spot, Bytes bytes, Time *ret_time)
 {
+    int64_t since;
     if (spot->type == TYPE_DATE && bytes.len == 4) {
-        ret_time->us = (int64_t)(int32_t)get_be(bytes.ptr, 4) * US_PER_DAY + PG_EPOCH_US;
-        return OK;
-    }
-    if (spot->type != TYPE_TIMESTAMPTZ || bytes.len != 8)
+        if (__builtin_mul_overflow((int64_t)(int32_t)get_be(bytes.ptr, 4), US_PER_DAY, &since))
+            return mismatch(spot);
+    } else if (spot->type == TYPE_TIMESTAMPTZ && bytes.len == 8) {
+        since = (int64_t)get_be(bytes.ptr, 8);
+        if (since == INT64_MIN)
+            return mismatch(spot);
+    } else {
         return mismatch(spot);
-    int64_t since = (int64_t)get_be(bytes.ptr, 8);
-    if (since == INT64_MAX || since == INT64_MIN)
-        return mismatch(spot); /* infinity is no point in time */
-    ret_time->us = since + PG_EPOCH_US;
+    }
+    /* Infinity is the largest number, and no point in time. */
+    if (__builtin_add_overflow(since, PG_EPOCH_US, &ret_time->us))
+        return mismatch(spot);
     return OK;
 }
 
