@@ -161,7 +161,9 @@ Err jws_add_signature(Arena *arena, Str jws_general, const KeyPair *pair, Str ty
     if (json_array_size(items) == SIGNATURES_MAX)
         return JOSE_MALFORMED("A JWS has from 1 to 64 signatures.");
     Signature all[SIGNATURES_MAX];
+    Str payload;
     TRY(parse_signatures(arena, items, typ, all));
+    TRY(decode_payload(arena, json_str(jws, "payload"), &payload)); /* what nobody could verify is not signed */
     for (size_t i = 0; i < json_array_size(items); i++)
         if (str_eq(all[i].kid, str_from_c(pair->public_key.kid)))
             return FAIL(ERR_CONFLICT, "jose-signed-already", "This key has signed already.");
