@@ -43,6 +43,7 @@ typedef struct Script {
 
 typedef struct Embedding {
     Arena *arena;
+    size_t max; /* of each list */
     Statement *statements;
     size_t statement_count;
     Script *migrations;
@@ -307,7 +308,7 @@ static Err statement_add(Embedding *embedding, Source *source, Str name)
     for (size_t i = 0; i < embedding->statement_count; i++)
         if (str_eq(embedding->statements[i].name, name))
             return refuse(arena, source, start, "a statement of this name exists already");
-    if (embedding->statement_count == STATEMENTS_MAX)
+    if (embedding->statement_count == embedding->max)
         return refuse(arena, source, start, "too many statements");
     Statement *statement = &embedding->statements[embedding->statement_count];
     *statement = (Statement){ .name = arena_str(arena, name) };
@@ -365,7 +366,7 @@ static Err migration_add(Embedding *embedding, Str path, Str text)
         return refuse(embedding->arena, &source, 0, "the file holds a zero byte");
     if (embedding->migration_count > 0 && embedding->migrations[embedding->migration_count - 1].number >= number)
         return refuse(embedding->arena, &source, 0, "the number of a migration is used once, and they come in order");
-    if (embedding->migration_count == STATEMENTS_MAX)
+    if (embedding->migration_count == embedding->max)
         return refuse(embedding->arena, &source, 0, "too many migrations");
     embedding->migrations[embedding->migration_count++] = (Script){ number, arena_str(embedding->arena, name), text };
     return OK;
@@ -452,11 +453,11 @@ static void source_write(const Embedding *embedding, Buf *out)
     buf_add(out, STR(";\n"));
 }
 
-static Embedding embedding_new(Arena *arena)
+static Embedding embedding_new(Arena *arena, size_t max)
 {
-    return (Embedding){ .arena = arena,
-        .statements = arena_alloc(arena, STATEMENTS_MAX, sizeof(Statement)),
-        .migrations = arena_alloc(arena, STATEMENTS_MAX, sizeof(Script)) };
+    return (Embedding){
+        .arena = arena, .max = max, .statements = NEW(arena, Statement, max), .migrations = NEW(arena, Script, max)
+    };
 }
 
 #ifndef SQLEMBED_WITHOUT_MAIN
@@ -485,7 +486,7 @@ static Err output_write(const Embedding *embedding, const char *path, void (*wri
 
 static Err run(Arena *arena, int argc, char **argv)
 {
-    Embedding embedding = embedding_new(arena);
+    Embedding embedding = embedding_new(arena, STATEMENTS_MAX);
     const char *header = NULL;
     const char *source = NULL;
     bool migrations = false;

@@ -29,7 +29,7 @@ static int teardown(void **state)
 
 static Err parse(const char *text, Embedding *ret_embedding)
 {
-    *ret_embedding = embedding_new(arena);
+    *ret_embedding = embedding_new(arena, 16);
     return statements_parse(ret_embedding, STR("sql/project.sql"), str_from_c(text));
 }
 
@@ -116,10 +116,19 @@ static void test_too_many_parameters_are_refused(void **state)
     expect_refused(arena_fmt(arena, STR_FMT ";", STR_ARG(text)).ptr, "more than 64");
 }
 
+static void test_too_many_statements_are_refused(void **state)
+{
+    (void)state;
+    Str text = STR("");
+    for (int i = 0; i < 17; i++)
+        text = arena_fmt(arena, STR_FMT "-- name: s%d\n-- roles: api\n-- x\nselect 1;\n", STR_ARG(text), i);
+    expect_refused(text.ptr, ":66: too many statements");
+}
+
 static void test_migrations_are_numbered_and_rise(void **state)
 {
     (void)state;
-    Embedding embedding = embedding_new(arena);
+    Embedding embedding = embedding_new(arena, 16);
     assert_int_equal(migration_add(&embedding, STR("sql/migrations/0001_base.sql"), STR("x")).kind, ERR_NONE);
     assert_int_equal(migration_add(&embedding, STR("sql/migrations/0010_more_2.sql"), STR("y")).kind, ERR_NONE);
     assert_int_equal(embedding.migrations[1].number, 10);
@@ -163,6 +172,7 @@ int main(void)
         CASE(test_casts_quotes_names_dollars_and_comments_are_left_alone),
         CASE(test_bad_files_are_refused_by_line),
         CASE(test_too_many_parameters_are_refused),
+        CASE(test_too_many_statements_are_refused),
         CASE(test_migrations_are_numbered_and_rise),
         CASE(test_nothing_at_all_is_valid_c),
         CASE(test_a_literal_says_every_byte),
