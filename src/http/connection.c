@@ -284,6 +284,9 @@ ssize_t connection_read(Connection *connection, void *ptr, size_t len)
         }
     }
 ended:
+    /* A connection that ends is freed by the daemon's next run, which it does not always ask for. */
+    if (end == 0 || errno != EAGAIN)
+        connection->server->daemon_ready = true;
     if (!connection->timed_out)
         return end;
     refuse(connection,
@@ -327,16 +330,29 @@ static void peer_is_gone(void *arg)
         exchange_gone(connection->exchange);
 }
 
+static void start_grace(Connection *connection, bool is_certain)
+{
+    timer_start(connection->server->loop, &connection->grace, is_certain ? 0 : GONE_GRACE_US, peer_is_gone, connection);
+}
+
+/* For a connection that is being suspended: its client's end will make no further event. */
+void connection_note_gone(Connection *connection)
+{
+    if (connection->peer_closed && connection->grace == NULL)
+        start_grace(connection, connection->exchange->is_stream);
+}
+
 static void on_peer_event(void *arg, uint32_t events)
 {
     Connection *connection = arg;
     connection->peer_closed = true;
+    connection->server->daemon_ready = true;
     if (connection->exchange == NULL) {
         close_if_deserted(connection);
         return;
     }
     bool is_certain = (events & (EPOLLHUP | EPOLLERR)) != 0 || connection->exchange->is_stream;
-    timer_start(connection->server->loop, &connection->grace, is_certain ? 0 : GONE_GRACE_US, peer_is_gone, connection);
+    start_grace(connection, is_certain);
 }
 
 /* --- life --- */
@@ -446,6 +462,7 @@ void connections_sweep(void *arg)
 {
     Server *server = arg;
     int64_t now_us = loop_now_us(server->loop);
+    server->daemon_ready = true;
     for (Connection *connection = server->connections; connection != NULL; connection = connection->next) {
         int seconds = allowed_s(connection);
         if (seconds > 0 && now_us - connection->since_us > seconds * US_PER_S)

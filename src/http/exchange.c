@@ -314,6 +314,7 @@ static ssize_t next_bytes(void *arg, uint64_t position, char *ptr, size_t max)
         /* To return 0 without suspending would be a busy loop. */
         exchange->connection->suspended = true;
         MHD_suspend_connection(exchange->connection->mhd);
+        connection_note_gone(exchange->connection);
         return 0;
     }
     memcpy(ptr, exchange->out.ptr + exchange->out_taken, n);

@@ -39,6 +39,7 @@ static enum MHD_Result suspend(Connection *connection)
     connection->suspended = true;
     connection->has_more = false; /* a resumed connection is read again in any case */
     MHD_suspend_connection(connection->mhd);
+    connection_note_gone(connection);
     return MHD_YES;
 }
 
@@ -102,6 +103,8 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context, 
     if (exchange->head.closes && connection->tls == NULL)
         read_away(connection);
     timer_cancel(&connection->grace);
+    if (exchange->head.closes || !is_sent)
+        connection->server->daemon_ready = true; /* see connection_read: closing takes a second look */
     exchange_done(exchange, is_sent);
     connection_next_request(connection);
 }

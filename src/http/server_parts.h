@@ -145,6 +145,7 @@ Connection *connection_of_fd(Server *server, int fd);
 void connection_next_request(Connection *connection); /* the reply is out */
 void connection_resume(Connection *connection);
 void connections_sweep(void *server);
+void connection_note_gone(Connection *connection); /* when it is being suspended */
 
 /* --- exchange.c --- */
 Exchange *exchange_new(Connection *connection);

@@ -294,7 +294,7 @@ static void test_streams_pass_whole_to_fast_and_slow_readers_while_others_leave(
 /* --- drain under load --- */
 
 typedef struct Load {
-    Gate *gate;
+    uint16_t port;
     pthread_t thread;
     atomic_bool *stop;
     int answered, cut;
@@ -307,9 +307,9 @@ static void *load(void *arg)
     char text[4096];
     while (!atomic_load(self->stop)) {
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_in address = { .sin_family = AF_INET,
-            .sin_port = htons(server_port(self->gate->fixture.server)),
-            .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        struct sockaddr_in address = {
+            .sin_family = AF_INET, .sin_port = htons(self->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+        };
         if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
             close(fd);
             return NULL;
@@ -353,7 +353,7 @@ static void test_a_drain_under_load_cuts_no_answer(void **state)
     fixture_start(&upstream);
     gate_start(&gate, &upstream, 0);
     for (int i = 0; i < 8; i++) {
-        loads[i] = (Load){ .gate = &gate, .stop = &stop };
+        loads[i] = (Load){ .port = server_port(gate.fixture.server), .stop = &stop };
         pthread_create(&loads[i].thread, NULL, load, &loads[i]);
     }
     WAIT_FOR(atomic_load(&gate.closed) > 200);
