@@ -62,7 +62,7 @@ static void drop(KeyCache *cache, Entry *entry)
 static Entry *find(KeyCache *cache, Digest name)
 {
     for (size_t i = 0; i < cache->count; i++)
-        if (cache->entries[i].slot != NULL && memcmp(cache->entries[i].name.b, name.b, sizeof(name.b)) == 0)
+        if (cache->entries[i].slot != NULL && digest_eq(cache->entries[i].name, name))
             return &cache->entries[i];
     return NULL;
 }

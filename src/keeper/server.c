@@ -63,7 +63,7 @@ typedef struct Job {
     struct Job *next;
 } Job;
 
-struct Server {
+struct KeeperServer {
     Arena *arena;
     const KeeperConfig *config;
     Vault *vault;
@@ -107,7 +107,7 @@ static bool uid_is_allowed(const KeeperConfig *config, int64_t uid)
     return false;
 }
 
-static Connection *free_connection(Server *s)
+static Connection *free_connection(KeeperServer *s)
 {
     for (size_t i = 0; i < KEEPER_CONNECTIONS_MAX; i++)
         if (!s->connections[i].used)
@@ -115,7 +115,7 @@ static Connection *free_connection(Server *s)
     return NULL;
 }
 
-static void accept_one(Server *s)
+static void accept_one(KeeperServer *s)
 {
     int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
@@ -178,7 +178,7 @@ static bool answer(Connection *c, MessageHeader header, Err err, const void *rep
  */
 
 /* The first job whose KMS key has room, out of the queue; NULL when there is none. */
-static Job *take_job(Server *s)
+static Job *take_job(KeeperServer *s)
 {
     Job *before = NULL;
     for (Job *job = s->first; job != NULL; before = job, job = job->next) {
@@ -196,7 +196,7 @@ static Job *take_job(Server *s)
     return NULL;
 }
 
-static void run_job(Server *s, Job *job)
+static void run_job(KeeperServer *s, Job *job)
 {
     AnyMessage reply = { .empty = { 0 } };
     Err err = vault_do(s->vault, job->arena, job->header.type, &job->ask, job->connection->uid, &reply);
@@ -222,7 +222,7 @@ static void run_job(Server *s, Job *job)
 
 static void *worker_main(void *argument)
 {
-    Server *s = argument;
+    KeeperServer *s = argument;
     for (;;) {
         pthread_mutex_lock(&s->lock);
         Job *job;
@@ -243,7 +243,7 @@ static void *worker_main(void *argument)
 /* --- the reader ----------------------------------------------------------------------------------------------------
  */
 
-static Err parse_job(const Server *s, Bytes packet, Job *job)
+static Err parse_job(const KeeperServer *s, Bytes packet, Job *job)
 {
     Bytes body;
     TRY(message_parse(packet, &job->header, &body));
@@ -254,7 +254,7 @@ static Err parse_job(const Server *s, Bytes packet, Job *job)
     return OK;
 }
 
-static bool enqueue(Server *s, Job *job)
+static bool enqueue(KeeperServer *s, Job *job)
 {
     pthread_mutex_lock(&s->lock);
     bool taken = s->queued < KEEPER_QUEUE_MAX && !s->stopping;
@@ -279,7 +279,7 @@ static bool refuse(Connection *c, MessageHeader header, Err err)
 }
 
 /* False ends the connection. */
-static bool take_packet(Server *s, Connection *c, Bytes packet)
+static bool take_packet(KeeperServer *s, Connection *c, Bytes packet)
 {
     Arena *arena = arena_new();
     Job *job = NEW(arena, Job, 1);
@@ -301,7 +301,7 @@ static bool take_packet(Server *s, Connection *c, Bytes packet)
     return answered;
 }
 
-static void read_connection(Server *s, Connection *c)
+static void read_connection(KeeperServer *s, Connection *c)
 {
     static uint8_t packet[MESSAGE_BYTES_MAX];
     ssize_t len = recv(c->fd, packet, sizeof(packet), MSG_DONTWAIT | MSG_TRUNC);
@@ -318,7 +318,7 @@ static void read_connection(Server *s, Connection *c)
 
 #define POLLED_FIRST 3 /* listener, signals, woken */
 
-static size_t what_to_poll(Server *s, struct pollfd *polled, Connection **owners)
+static size_t what_to_poll(KeeperServer *s, struct pollfd *polled, Connection **owners)
 {
     size_t count = POLLED_FIRST;
     polled[0] = (struct pollfd){ .fd = s->listener, .events = POLLIN };
@@ -337,7 +337,7 @@ static size_t what_to_poll(Server *s, struct pollfd *polled, Connection **owners
 }
 
 /* True when a signal asked for the end. */
-static bool serve_once(Server *s)
+static bool serve_once(KeeperServer *s)
 {
     struct pollfd polled[POLLED_FIRST + KEEPER_CONNECTIONS_MAX];
     Connection *owners[POLLED_FIRST + KEEPER_CONNECTIONS_MAX];
@@ -360,7 +360,7 @@ static bool serve_once(Server *s)
 /* --- life ----------------------------------------------------------------------------------------------------------
  */
 
-static Err listen_at(Server *s)
+static Err listen_at(KeeperServer *s)
 {
     const KeeperConfig *config = s->config;
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -378,7 +378,7 @@ static Err listen_at(Server *s)
     return OK;
 }
 
-static Err watch_signals(Server *s)
+static Err watch_signals(KeeperServer *s)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -390,11 +390,11 @@ static Err watch_signals(Server *s)
     return OK;
 }
 
-Err server_open(const KeeperConfig *config, Vault *vault, Server **ret_server)
+Err keeper_server_open(const KeeperConfig *config, Vault *vault, KeeperServer **ret_server)
 {
     Arena *arena = arena_new();
-    Server *s = NEW(arena, Server, 1);
-    *s = (Server){
+    KeeperServer *s = NEW(arena, KeeperServer, 1);
+    *s = (KeeperServer){
         .arena = arena, .config = config, .vault = vault, .listener = -1, .signals = -1, .woken = { -1, -1 }
     };
     for (size_t i = 0; i < KEEPER_CONNECTIONS_MAX; i++)
@@ -414,7 +414,7 @@ Err server_open(const KeeperConfig *config, Vault *vault, Server **ret_server)
 }
 
 /* Waits for the workers to finish what was taken in. */
-static void drain(Server *s)
+static void drain(KeeperServer *s)
 {
     int64_t until_us = monotonic_us() + DRAIN_S * US_PER_S;
     const struct timespec until = { .tv_sec = until_us / US_PER_S, .tv_nsec = until_us % US_PER_S * 1000 };
@@ -434,7 +434,7 @@ static void drain(Server *s)
         pthread_join(s->workers[i], NULL);
 }
 
-Err server_run(Server *server)
+Err keeper_server_run(KeeperServer *server)
 {
     for (int64_t i = 0; i < server->config->workers; i++) {
         if (pthread_create(&server->workers[server->worker_count], NULL, worker_main, server) != 0)
@@ -457,9 +457,9 @@ static void close_fd(int fd)
         close(fd);
 }
 
-void keeper_server_free(Server **server)
+void keeper_server_free(KeeperServer **server)
 {
-    Server *s = *server;
+    KeeperServer *s = *server;
     if (s == NULL)
         return;
     for (size_t i = 0; i < KEEPER_CONNECTIONS_MAX; i++)

@@ -17,12 +17,12 @@
 #define KEEPER_QUEUE_MAX 1024
 #define DRAIN_S 10
 
-typedef struct Server Server;
+typedef struct KeeperServer KeeperServer;
 
 /* Listens; blocks SIGTERM and SIGINT in this thread and those it will start. */
-CHECKED Err server_open(const KeeperConfig *config, Vault *vault, Server **ret_server);
+CHECKED Err keeper_server_open(const KeeperConfig *config, Vault *vault, KeeperServer **ret_server);
 /* Starts the workers and serves until told to stop. */
-CHECKED Err server_run(Server *server);
-void keeper_server_free(Server **server);
+CHECKED Err keeper_server_run(KeeperServer *server);
+void keeper_server_free(KeeperServer **server);
 
 #endif

@@ -50,7 +50,7 @@ static Err read_root(Vault *v, const KeeperConfig *config)
 static bool stands_in(KeySet keys, const PublicKey *key)
 {
     for (size_t i = 0; i < keys.count; i++)
-        if (memcmp(keys.items[i].b, key->b, sizeof(key->b)) == 0)
+        if (bytes_eq(BYTES_OF(keys.items[i].b), BYTES_OF(key->b)))
             return true;
     return false;
 }

@@ -4,23 +4,22 @@
  *     reeve-keeper --config FILE init      once: makes its keys, writes the public halves for the root ceremony
  *     reeve-keeper --config FILE           serves
  */
-#include "../keeper/sandbox.h"
-#include "../keeper/server.h"
-
 #include "base/json.h"
+#include "base/log.h"
+#include "crypto/secret.h"
+#include "keeper/keeper.h"
 
 #include <argp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define EXIT_USAGE 64
 
 typedef struct Options {
     const char *config;
-    bool check;
-    bool print;
-    bool init;
+    KeeperTask task;
 } Options;
 
 enum { OPTION_CHECK = 256, OPTION_PRINT };
@@ -40,15 +39,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         options->config = argument;
         return 0;
     case OPTION_CHECK:
-        options->check = true;
+        options->task = KEEPER_CHECK_CONFIG;
         return 0;
     case OPTION_PRINT:
-        options->print = true;
+        options->task = KEEPER_PRINT_CONFIG;
         return 0;
     case ARGP_KEY_ARG:
         if (strcmp(argument, "init") != 0)
             argp_error(state, "the only command is init");
-        options->init = true;
+        options->task = KEEPER_INIT;
         return 0;
     case ARGP_KEY_END:
         if (options->config == NULL)
@@ -69,46 +68,9 @@ static const struct argp parser = {
            "\v`init` makes the keeper's keys in state_dir and writes keeper-keys.json for the root ceremony.",
 };
 
-/* libcrypto reads its configuration at its first use: that must be before the file system is closed. */
-static Err warm_up(Arena *arena)
-{
-    _cleanup_(secret_release) Secret key = secret_random(KEY_BYTES);
-    Str ignored;
-    return jwe_seal_dir(arena, &key, STR("warm-up"), /* header_extra= */ NULL, secret_bytes(&key), &ignored);
-}
-
-static Err serve(Arena *arena, const KeeperConfig *config)
-{
-    _cleanup_(vault_free) Vault *vault = NULL;
-    _cleanup_(keeper_server_free) Server *server = NULL;
-    TRY(process_harden());
-    TRY(warm_up(arena));
-    TRY(vault_open(arena, config, &vault));
-    TRY(server_open(config, vault, &server));
-    TRY(sandbox_enter());
-    return server_run(server);
-}
-
-static Err run(Arena *arena, const Options *options)
-{
-    KeeperConfig config;
-    LogLevel level;
-    TRY(keeper_config_load(arena, str_from_c(options->config), &config));
-    TRY(log_level_parse(config.log.level, &level));
-    log_start("reeve-keeper", level, str_eq(config.log.format, STR("text")));
-    if (options->print)
-        printf(STR_FMT, STR_ARG(config_print(arena, &KEEPER_CONFIG_FIELDS, &config)));
-    if (options->print || options->check)
-        return OK;
-    if (!options->init)
-        return serve(arena, &config);
-    TRY(process_harden());
-    return keeper_init(arena, &config);
-}
-
 int main(int argc, char **argv)
 {
-    Options options = { 0 };
+    Options options = { .config = NULL, .task = KEEPER_SERVE };
     json_start();
     crypto_start();
     signal(SIGPIPE, SIG_IGN);
@@ -116,9 +78,9 @@ int main(int argc, char **argv)
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     log_start("reeve-keeper", LOG_INFO, isatty(STDERR_FILENO));
     _cleanup_(arena_free) Arena *arena = arena_new();
-    Err err = run(arena, &options);
+    Err err = keeper_run(arena, str_from_c(options.config), options.task);
     if (err.kind == ERR_NONE)
         return 0;
     log_err("reeve-keeper cannot go on", err);
-    return err.kind == ERR_INVALID ? 64 : 1;
+    return err.kind == ERR_INVALID ? EXIT_USAGE : 1;
 }
