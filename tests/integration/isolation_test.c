@@ -121,6 +121,21 @@ static const Rule rules[] = {
         "level security; create policy p on reeve.planted using (org = reeve.current_org()); grant select on "
         "reeve.planted "
         "to reeve_api" },
+    { "sealed bytes are read by the publisher alone",
+        "select r.rolname || ' ' || c.relname || '.' || a.attname from pg_attribute a join pg_class c on c.oid = "
+        "a.attrelid "
+        "join pg_namespace n on n.oid = c.relnamespace cross join pg_roles r where n.nspname in " OURS
+        " and c.relkind in ('r', 'p', 'v') and a.attname in ('envelope', 'jwe') and r.rolname in ('reeve_api', "
+        "'reeve_worker', 'reeve_ingest') and has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT')",
+        "grant select on reeve.secret_version to reeve_worker" },
+    { "nothing that was written for the account or the log is changed or deleted",
+        "select r.rolname || ' ' || c.relname || ' ' || p.p from pg_class c join pg_namespace n on n.oid = "
+        "c.relnamespace "
+        "cross join pg_roles r cross join (values ('DELETE'), ('UPDATE')) p (p) where n.nspname || '.' || c.relname in "
+        "('reeve.audit_leaf', 'reeve.audit_node', 'reeve.audit_checkpoint', 'ledger.event', 'ledger.attempt', "
+        "'ledger.unit', 'ledger.charge', 'reeve.migration') and r.rolname in " DAEMON_ROLES
+        " and has_table_privilege(r.oid, c.oid, p.p)",
+        "grant update on ledger.charge to reeve_worker" },
     { "a constraint has a name of its own, which is an error code",
         "select conrelid::regclass || ' ' || conname from pg_constraint c join pg_namespace n on n.oid = "
         "c.connamespace join "
