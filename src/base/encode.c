@@ -1,6 +1,7 @@
 /* encode.c: see encode.h. */
 #include "base/encode.h"
 
+#include <pthread.h>
 #include <string.h>
 
 static const char STANDARD[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -155,22 +156,40 @@ Err base64_decode(Arena *arena, Str text, Bytes *ret_bytes)
     return OK;
 }
 
+/* crc_tables[n][x]: what byte x does to the remainder n bytes later, so that eight bytes are taken at a step. */
+static uint32_t crc_tables[8][256];
+static pthread_once_t crc_once = PTHREAD_ONCE_INIT;
+
+static void fill_crc_tables(void)
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        uint32_t value = i;
+        for (int bit = 0; bit < 8; bit++)
+            value = (value & 1) != 0 ? 0xedb88320u ^ value >> 1 : value >> 1;
+        crc_tables[0][i] = value;
+    }
+    for (uint32_t i = 0; i < 256; i++)
+        for (int n = 1; n < 8; n++)
+            crc_tables[n][i] = crc_tables[n - 1][i] >> 8 ^ crc_tables[0][crc_tables[n - 1][i] & 0xff];
+}
+
+static uint32_t crc_eight(uint32_t crc, const uint8_t *p)
+{
+    crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    return crc_tables[7][crc & 0xff] ^ crc_tables[6][crc >> 8 & 0xff] ^ crc_tables[5][crc >> 16 & 0xff] ^
+           crc_tables[4][crc >> 24] ^ crc_tables[3][p[4]] ^ crc_tables[2][p[5]] ^ crc_tables[1][p[6]] ^
+           crc_tables[0][p[7]];
+}
+
 uint32_t crc32_add(uint32_t crc, Bytes bytes)
 {
-    static _Atomic bool ready;
-    static uint32_t table[256];
-    if (!ready) { /* two threads may both fill it: with the same values */
-        for (uint32_t i = 0; i < 256; i++) {
-            uint32_t value = i;
-            for (int bit = 0; bit < 8; bit++)
-                value = (value & 1) != 0 ? 0xedb88320u ^ value >> 1 : value >> 1;
-            __atomic_store_n(&table[i], value, __ATOMIC_RELAXED);
-        }
-        ready = true;
-    }
+    pthread_once(&crc_once, fill_crc_tables);
+    size_t i = 0;
     crc = ~crc;
-    for (size_t i = 0; i < bytes.len; i++)
-        crc = __atomic_load_n(&table[(crc ^ bytes.ptr[i]) & 0xff], __ATOMIC_RELAXED) ^ crc >> 8;
+    for (; i + 8 <= bytes.len; i += 8)
+        crc = crc_eight(crc, bytes.ptr + i);
+    for (; i < bytes.len; i++)
+        crc = crc_tables[0][(crc ^ bytes.ptr[i]) & 0xff] ^ crc >> 8;
     return ~crc;
 }
 

@@ -104,8 +104,9 @@ static void record_add(Buf *buf, uint32_t epoch, uint32_t kind, uint64_t sequenc
         buf->ptr[start + 4 + (size_t)i] = (char)(crc >> (24 - 8 * i));
 }
 
-/* Reads the record at *at and moves behind it; false at the end of whole, untorn records. */
-static bool record_next(Str text, size_t *at, SpoolRecord *ret_record)
+/* Reads the record at *at and moves behind it; false at the end of whole records. What was just made needs no check
+ * of its sum. */
+static bool record_read(Str text, size_t *at, bool check, SpoolRecord *ret_record)
 {
     Str rest = str_skip(text, *at);
     if (rest.len < HEADER_LEN)
@@ -118,12 +119,18 @@ static bool record_next(Str text, size_t *at, SpoolRecord *ret_record)
     record.sequence = read_u64(&reader);
     if (len > SPOOL_RECORD_MAX || rest.len - HEADER_LEN < len || record.sequence == 0)
         return false;
-    if (record_crc(rest.ptr + 8, HEADER_LEN - 8 + len) != crc)
+    if (check && record_crc(rest.ptr + 8, HEADER_LEN - 8 + len) != crc)
         return false;
     record.payload = str_n(rest.ptr + HEADER_LEN, len);
     *at += HEADER_LEN + len;
     *ret_record = record;
     return true;
+}
+
+/* The same, false at a torn or altered one too. */
+static bool record_next(Str text, size_t *at, SpoolRecord *ret_record)
+{
+    return record_read(text, at, true, ret_record);
 }
 
 /* --- segments --- */
@@ -193,11 +200,11 @@ static void segment_drop_first(Spool *spool)
     memmove(&spool->segments[0], &spool->segments[1], spool->count * sizeof(Segment));
 }
 
-/* What of the files at `base` is added to the table of open intents: every record of the text in order. */
+/* Brings the table of open intents up to date with whole records that lie at `base` of the segment. */
 static void note_records(Spool *spool, Segment *segment, Str text, uint64_t base)
 {
     SpoolRecord record;
-    for (size_t at = 0; record_next(text, &at, &record);) {
+    for (size_t at = 0; record_read(text, &at, false, &record);) {
         Intent gone;
         if (record.kind == RECORD_INTENT) {
             gone = intents_put(&spool->intents, (Intent){ .sequence = record.sequence,

@@ -117,6 +117,7 @@ allow_private_upstreams: true
 workers: {workers}
 drain_s: 1
 control_plane: {{ url: "{self.read("url")}", allow_private: true }}
+spool: {{ sync_ms: {os.environ.get("SYNC_MS", "200")} }}
 log: {{ level: warn }}
 """)
         child = self.start(f"{BUILD}/bin/reeve-gateway", "--config", self.path("gateway.yaml"))

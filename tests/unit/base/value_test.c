@@ -138,6 +138,27 @@ TEST(base64url_survives_random_bytes)
     }
 }
 
+static uint32_t crc32_bit_by_bit(const uint8_t *ptr, size_t len)
+{
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = 0; i < len; i++) {
+        crc ^= ptr[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc & 1) != 0 ? 0xedb88320u ^ crc >> 1 : crc >> 1;
+    }
+    return ~crc;
+}
+
+TEST(crc32_is_the_bitwise_one_at_every_length_and_offset)
+{
+    uint8_t bytes[80];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 37 + 11);
+    for (size_t at = 0; at < 9; at++)
+        for (size_t len = 0; len + at <= sizeof bytes; len++)
+            CHECK(crc32_of((Bytes){ .ptr = bytes + at, .len = len }) == crc32_bit_by_bit(bytes + at, len));
+}
+
 TEST(crc32_matches_the_check_value)
 {
     CHECK(crc32_of(str_bytes(STR("123456789"))) == 0xcbf43926u);
@@ -190,6 +211,7 @@ int main(void)
         WITH_ARENA(durations_are_a_number_and_a_unit), WITH_ARENA(ids_of_one_thread_rise),
         WITH_ARENA(typeids_match_the_published_example), WITH_ARENA(typeids_of_another_kind_or_spelling_are_refused),
         WITH_ARENA(base64_has_one_spelling_for_each_value), WITH_ARENA(base64url_survives_random_bytes),
-        WITH_ARENA(crc32_matches_the_check_value), WITH_ARENA(money_is_exact_both_ways),
-        WITH_ARENA(money_sums_go_beyond_64_bits), WITH_ARENA(money_times_refuses_to_overflow));
+        WITH_ARENA(crc32_matches_the_check_value), WITH_ARENA(crc32_is_the_bitwise_one_at_every_length_and_offset),
+        WITH_ARENA(money_is_exact_both_ways), WITH_ARENA(money_sums_go_beyond_64_bits),
+        WITH_ARENA(money_times_refuses_to_overflow));
 }
