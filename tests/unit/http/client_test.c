@@ -1,6 +1,9 @@
 /* client_test.c: transfers against servers that behave, and against sockets that do not. */
 #include "fixture.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "http/address.h"
 #include "http/client.h"
 
@@ -613,6 +616,93 @@ static void test_address_classes(void **state)
             fail_msg("%s: %d", cases[i].text, address_class_of_text(cases[i].text));
 }
 
+/* --- secrets in memory --- */
+
+#define SECRET_LEN 40
+#define MASK 0x5a
+
+static bool stands_at(const char *at, const char *masked)
+{
+    for (size_t i = 0; i < SECRET_LEN; i++)
+        if (at[i] != (char)(masked[i] ^ MASK))
+            return false;
+    return true;
+}
+
+static int copies_in(char *block, size_t len, const char *masked)
+{
+    int copies = 0;
+    for (size_t i = 0; i + SECRET_LEN <= len; i++)
+        copies += stands_at(block + i, masked);
+    explicit_bzero(block, len);
+    return copies;
+}
+
+/* How often the secret stands in the writable memory of this process. */
+static int copies_in_memory(const char *masked)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    FILE *memory = fopen("/proc/self/mem", "re");
+    char line[512];
+    int copies = 0;
+    assert_true(maps != NULL && memory != NULL);
+    setvbuf(memory, NULL, _IONBF, 0);
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        unsigned long from, to;
+        char mode[8];
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || mode[1] != 'w' || to - from > 256UL << 20)
+            continue;
+        char *block = malloc(to - from);
+        ssize_t got = pread(fileno(memory), block, to - from, (off_t)from);
+        if (got > 0)
+            copies += copies_in(block, (size_t)got, masked);
+        free(block);
+    }
+    fclose(maps);
+    fclose(memory);
+    return copies;
+}
+
+static void test_a_sent_secret_leaves_no_copy_in_memory(void **state)
+{
+    (void)state;
+    if (REEVE_SANITIZED) {
+        print_message("skipped: a sanitizer's allocator keeps memory of its own\n");
+        skip();
+    }
+    int listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    assert_int_equal(bind(listen_fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(listen_fd, 4), 0);
+    getsockname(listen_fd, (struct sockaddr *)&address, &len);
+    pid_t child = fork();
+    if (child == 0) {
+        script_ok(accept(listen_fd, NULL, NULL), 0);
+        _exit(0);
+    }
+    char masked[SECRET_LEN], secret[SECRET_LEN], url[64];
+    for (int i = 0; i < SECRET_LEN; i++) {
+        secret[i] = (char)('a' + (i * 11 + getpid()) % 26);
+        masked[i] = (char)(secret[i] ^ MASK);
+    }
+    Run run;
+    run_init(&run);
+    TransferOptions options = options_for(&run, "POST", ntohs(address.sin_port), url, STR("{}"));
+    options.secret_header = STR("authorization");
+    options.secret_prefix = STR("Bearer ");
+    options.secret_value = (Bytes){ .ptr = (const uint8_t *)secret, .len = SECRET_LEN };
+    assert_int_equal(copies_in_memory(masked), 1); /* the search finds what is there */
+    run_transfer(&run, &options);
+    explicit_bzero(secret, sizeof(secret));
+    assert_int_equal(run.end, TRANSFER_OK);
+    assert_int_equal(copies_in_memory(masked), 0);
+    run_release(&run);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(listen_fd);
+}
+
 int main(void)
 {
     client_start();
@@ -632,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_a_proxy_of_the_environment_is_ignored),
         cmocka_unit_test(test_a_header_with_a_line_end_is_refused),
         cmocka_unit_test(test_fetch_sends_what_was_asked_and_nothing_else),
+        cmocka_unit_test(test_a_sent_secret_leaves_no_copy_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
