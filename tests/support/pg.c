@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define WAIT_MS 20000
+#define DEAD_AFTER_S 1800
 #define OUTPUT_BYTES_MAX (16 * 1024 * 1024)
 
 const Uuid PG_INSTALLATION = { { 0x01, 0x8f, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1 } };
@@ -287,8 +288,33 @@ static Str server_programs(Arena *arena)
     return arena_str(arena, str_first(path, path.len - sizeof("/postgres") + 1));
 }
 
+/* A program that was killed could not delete its directory; its server died with it. */
+static void forget_dead_servers(void)
+{
+    _cleanup_(arena_free) Arena *arena = arena_new();
+    glob_t dirs = { 0 };
+    glob("/tmp/reeve-pg.*", 0, NULL, &dirs);
+    for (size_t i = 0; i < dirs.gl_pathc; i++) {
+        struct stat info;
+        Str text, line, rest;
+        int64_t pid = 0;
+        Str file = arena_fmt(arena, "%s/data/postmaster.pid", dirs.gl_pathv[i]);
+        bool ours =
+            lstat(dirs.gl_pathv[i], &info) == 0 && S_ISDIR(info.st_mode) && time(NULL) - info.st_mtime > DEAD_AFTER_S;
+        bool alive = file_read(arena, file, 4096, &text).kind == ERR_NONE &&
+                     (str_cut(text, '\n', &line, &rest), true) && str_to_i64(line, &pid) && pid > 1 &&
+                     (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+        if (ours && !alive && (geteuid() == 0 || info.st_uid == geteuid())) {
+            const char *argv[] = { "rm", "-rf", dirs.gl_pathv[i], NULL };
+            must_run(argv);
+        }
+    }
+    globfree(&dirs);
+}
+
 PgServer *pg_start(void)
 {
+    forget_dead_servers();
     Arena *arena = arena_new();
     PgServer *server = NEW(arena, PgServer, 1);
     *server = (PgServer){ .arena = arena, .bin = server_programs(arena), .uid = geteuid(), .gid = getegid() };
