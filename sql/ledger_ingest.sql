@@ -91,3 +91,8 @@ select q.org, q.id, q.digest, :data_plane::uuid, q.reason, q.body
   from unnest(:orgs::uuid[], :ids::uuid[], :digests::bytea[], :reasons::text[], :bodies::bytea[])
        as q(org, id, digest, reason, body)
     on conflict do nothing;
+
+-- name: ledger_served
+-- roles: ingest
+-- Of these projects, those that the calling data plane may report for.
+select org, project as id from ledger.served(:orgs, :ids);

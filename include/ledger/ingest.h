@@ -10,7 +10,7 @@
  *   quarantined   the id's day is not open, or lies in the future; kept aside, committed
  *   refused       malformed, or not this data plane's to report; `code` and `detail` say why
  *
- *     IngestSource source = { .data_plane = id, .may_serve = fleet_serves, .arg = &grants };
+ *     IngestSource source = { .data_plane = id, .may_serve = ingest_served };
  *     TRY(ingest_batch(db, arena, &source, body, time_now(), &verdicts));      // db of role ingest, no transaction
  * open
  *
@@ -29,11 +29,21 @@
 #define INGEST_LABELS_MAX 16
 #define INGEST_AHEAD_US (5 * 60 * US_PER_S)
 
+/* A project that items of a batch are about. */
+typedef struct IngestProject {
+    Uuid org, project;
+    bool served;
+} IngestProject;
+
 typedef struct IngestSource {
     Uuid data_plane;
-    bool (*may_serve)(void *arg, Uuid org, Uuid project);
+    /* Sets `served` of each; asked once a batch. */
+    Err (*may_serve)(void *arg, Db *db, Arena *arena, IngestProject *projects, size_t count);
     void *arg;
 } IngestSource;
+
+/* What the fleet of the data plane that began this transaction may serve. */
+CHECKED Err ingest_served(void *arg, Db *db, Arena *arena, IngestProject *projects, size_t count);
 
 typedef enum IngestVerdictKind {
     VERDICT_STORED,

@@ -15,7 +15,9 @@
     X(CLIENT_KEY_ROUTES)     \
     X(FLEET_ROUTES)          \
     X(AUDIT_ROUTES)          \
-    X(SNAPSHOT_ROUTES)
+    X(SNAPSHOT_ROUTES)       \
+    X(USAGE_ROUTES)          \
+    X(PRICE_ROUTES)
 /* clang-format on */
 
 #define DECLARE(table) extern const Route table[];

@@ -141,15 +141,65 @@ static void decide_conflict(Item *item)
     decide(item, VERDICT_CONFLICT, STR("id-conflict"), STR("Another event has this id."));
 }
 
-static void item_admit(Batch *batch, Buf *scratch, Item *item)
+static int by_project(const void *a, const void *b)
 {
-    const WireData *data = &item->event.data;
-    if (!batch->source->may_serve(batch->source->arg, data->org, data->project)) {
-        decide(item, VERDICT_REFUSED, STR("not-served"), STR("The data plane does not serve this project."));
-        return;
+    const IngestProject *left = a, *right = b;
+    int order = uuid_compare(left->org, right->org);
+    return order != 0 ? order : uuid_compare(left->project, right->project);
+}
+
+static size_t projects_of(const Batch *batch, IngestProject *projects)
+{
+    size_t all = 0, count = 0;
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->items[i].decoded)
+            projects[all++] =
+                (IngestProject){ .org = batch->items[i].event.data.org, .project = batch->items[i].event.data.project };
+    qsort(projects, all, sizeof(IngestProject), by_project);
+    for (size_t i = 0; i < all; i++)
+        if (count == 0 || by_project(&projects[count - 1], &projects[i]) != 0)
+            projects[count++] = projects[i];
+    return count;
+}
+
+/* Who may report for what is asked once for the batch. */
+static Err items_admit(Batch *batch)
+{
+    IngestProject *projects = NEW(batch->arena, IngestProject, batch->count + 1);
+    size_t count = projects_of(batch, projects);
+    if (count > 0)
+        TRY(batch->source->may_serve(batch->source->arg, batch->db, batch->arena, projects, count));
+    for (size_t i = 0; i < batch->count; i++) {
+        Item *item = &batch->items[i];
+        if (!item->decoded)
+            continue;
+        IngestProject key = { .org = item->event.data.org, .project = item->event.data.project };
+        const IngestProject *found = bsearch(&key, projects, count, sizeof(IngestProject), by_project);
+        item->candidate = found != NULL && found->served;
+        if (!item->candidate)
+            decide(item, VERDICT_REFUSED, STR("not-served"), STR("The data plane does not serve this project."));
     }
-    item->digest = wire_event_digest(scratch, &item->event);
-    item->candidate = true;
+    return OK;
+}
+
+Err ingest_served(void *arg, Db *db, Arena *arena, IngestProject *projects, size_t count)
+{
+    (void)arg;
+    Ids ids = { .orgs.items = NEW(arena, Uuid, count), .ids.items = NEW(arena, Uuid, count) };
+    for (size_t i = 0; i < count; i++) {
+        ids.orgs.items[ids.orgs.count++] = projects[i].org;
+        ids.ids.items[ids.ids.count++] = projects[i].project;
+    }
+    List rows = { 0 };
+    TRY(db_list(db, arena, &SQL_LEDGER_SERVED, REC(&IDS_FIELDS, &ids), &ID_ROW_FIELDS, &rows));
+    const IdRow *served = rows.items;
+    for (size_t i = 0; i < rows.count; i++) {
+        IngestProject key = { .org = served[i].org, .project = served[i].id };
+        IngestProject *found = bsearch(&key, projects, count, sizeof(IngestProject), by_project);
+        if (found != NULL)
+            found->served = true;
+    }
+    return OK;
 }
 
 static Err items_read(Batch *batch, Str body)
@@ -164,7 +214,7 @@ static Err items_read(Batch *batch, Str body)
         item.verdict.id = item.event.id_text;
         item.decoded = err.kind == ERR_NONE;
         if (item.decoded)
-            item_admit(batch, &scratch, &item);
+            item.digest = wire_event_digest(&scratch, &item.event);
         else
             decide(&item, VERDICT_REFUSED, err.code, err.detail);
         batch->items[batch->count++] = item;
@@ -577,6 +627,7 @@ Err ingest_batch(Db *db, Arena *arena, const IngestSource *source, Str body, Tim
     Batch batch = { .db = db, .arena = arena, .source = source, .now = now };
     batch.items = NEW(arena, Item, INGEST_EVENTS_MAX);
     TRY(items_read(&batch, body));
+    TRY(items_admit(&batch));
     settle_repeats(&batch);
     TRY(batch_store(&batch));
     IngestVerdict *verdicts = NEW(arena, IngestVerdict, batch.count + 1);

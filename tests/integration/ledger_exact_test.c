@@ -24,10 +24,12 @@ static Arena *arena;
 
 #define DATA_PLANE { .b = { 1, 2, 3, 4, 5, 6, 0x80, 8, 0x80, 1, 1, 1, 1, 1, 1, 1 } }
 
-static bool serves_both(void *arg, Uuid org, Uuid project)
+static Err serves_both(void *arg, Db *db, Arena *own, IngestProject *projects, size_t count)
 {
-    (void)arg, (void)project;
-    return uuid_eq(org, PG_ORG_A) || uuid_eq(org, PG_ORG_B);
+    (void)arg, (void)db, (void)own;
+    for (size_t i = 0; i < count; i++)
+        projects[i].served = uuid_eq(projects[i].org, PG_ORG_A) || uuid_eq(projects[i].org, PG_ORG_B);
+    return OK;
 }
 
 static const IngestSource SOURCE = { .data_plane = DATA_PLANE, .may_serve = serves_both };
@@ -248,10 +250,12 @@ static void test_ids_of_last_year_and_next_year_are_quarantined_and_make_no_part
     assert_true(str_eq(before, sql("select count(*) from pg_class where relnamespace = 'ledger'::regnamespace")));
 }
 
-static bool serves_a_only(void *arg, Uuid org, Uuid project)
+static Err serves_a_only(void *arg, Db *db, Arena *own, IngestProject *projects, size_t count)
 {
-    (void)arg, (void)project;
-    return uuid_eq(org, PG_ORG_A);
+    (void)arg, (void)db, (void)own;
+    for (size_t i = 0; i < count; i++)
+        projects[i].served = uuid_eq(projects[i].org, PG_ORG_A);
+    return OK;
 }
 
 static void test_a_data_plane_reports_only_what_its_fleet_serves(void **state)

