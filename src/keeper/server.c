@@ -200,7 +200,10 @@ static void run_job(KeeperServer *s, Job *job)
 {
     AnyMessage reply = { .empty = { 0 } };
     Err err = vault_do(s->vault, job->arena, job->header.type, &job->ask, job->connection->uid, &reply);
-    bool sent = job->connection->closed || answer(job->connection, job->header, err, &reply);
+    pthread_mutex_lock(&s->lock);
+    bool gone = job->connection->closed;
+    pthread_mutex_unlock(&s->lock);
+    bool sent = gone || answer(job->connection, job->header, err, &reply);
     if (err.kind == ERR_INTERNAL || err.kind == ERR_UNAVAILABLE)
         log_err("a request failed", err);
     pthread_mutex_lock(&s->lock);
