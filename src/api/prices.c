@@ -87,11 +87,13 @@ static Err look_rates(Ctx *ctx, const Req *req, Reply *reply)
 /* --- import --- */
 
 typedef struct ImportAsk {
-    Str book;
+    Str book, format;
     Time effective;
 } ImportAsk;
+static const char *const formats[] = { "genai-prices", "litellm", "reeve", NULL };
 static const Field import_ask_fields[] = {
     FIELD(ImportAsk, book, .max = 64, .doc = "Which book; without it the cost book."),
+    FIELD(ImportAsk, format, .one_of = formats, .doc = "What the list is taken for; without it, what it looks like."),
     FIELD(ImportAsk, effective, .doc = "From when changed prices hold; without it now."),
 };
 static const FieldTable IMPORT_ASK_FIELDS = FIELD_TABLE(ImportAsk, import_ask_fields);
@@ -105,6 +107,8 @@ static Err post_import(Ctx *ctx, const Req *req, Reply *reply)
     Uuid id = uuid_v7(ctx->now);
     TRY(req_query(req, &IMPORT_ASK_FIELDS, &ask));
     TRY(price_file_read(ctx->arena, req_raw_body(req), &file));
+    if (ask.format.len > 0 && !str_eq(ask.format, file.source))
+        return FAIL(ERR_INVALID, "price-file-unknown", "The file is not a price list of this form.");
     TRY(price_import_plan(
         ctx->db, ctx->arena, ask.book, &file, time_is_none(ask.effective) ? ctx->now : ask.effective, &plan));
     TRY(price_import_apply(ctx->db, ctx->arena, &plan, id));

@@ -472,39 +472,51 @@ static void litellm_model(File *file, Str key, json_t *entry)
 
 /* --- our own form --- */
 
-static void reeve_rate(File *file, json_t *item)
+static void reeve_price(File *file, const Model *model, Meter meter, const json_t *value)
 {
-    Model model = { .provider = arena_str(file->arena, json_str(item, "provider")),
-        .name = arena_str(file->arena, json_str(item, "model")),
+    PriceRate rate = { .meter = meter };
+    if (!json_is_object(value)) {
+        add_price(file, model, rate, text_of(value), 6);
+        return;
+    }
+    add_price(file, model, rate, json_str(value, "base"), 6);
+    size_t i;
+    const json_t *tier;
+    json_array_foreach(
+        json_object_get(value, "tiers"), i, tier) if (str_to_i64(json_str(tier, "start"), &rate.above_input))
+        add_price(file, model, rate, json_str(tier, "price"), 6);
+}
+
+/* A model's members are its provider, other names of it, and prices of a million units by meter. */
+static void reeve_model(File *file, Str name, json_t *entry)
+{
+    Model model = { .provider = arena_str(file->arena, json_str(entry, "provider")),
+        .name = arena_str(file->arena, name),
         .first_rate = file->rates.list.count };
-    PriceRate rate = { .service_tier = arena_str(file->arena, json_str(item, "service_tier")) };
-    Meter meter = METER_NONE;
-    Str above = json_str(item, "above_input"), from = json_str(item, "valid_from");
-    bool well = model.provider.len > 0 && model.name.len > 0 && meter_find(json_str(item, "meter"), &meter);
-    well = well && (above.len == 0 || (str_to_i64(above, &rate.above_input) && rate.above_input >= 0));
-    well = well && (from.len == 0 || time_parse(from, &rate.valid_from).kind == ERR_NONE);
-    rate.meter = meter;
-    bool million = json_object_get(item, "usd_per_million") != NULL;
-    if (!well)
-        find(file, &model, "not-a-price", true, STR(""), STR("A rate needs provider, model and a known meter."));
-    else
-        add_price(file, &model, rate, json_str(item, million ? "usd_per_million" : "usd_per_unit"), million ? 6 : 12);
+    const char *key;
+    json_t *value;
+    file->models++;
+    if (model.provider.len == 0) {
+        find(file, &model, "not-a-price", true, STR(""), STR("The model has no provider."));
+        return;
+    }
+    json_object_foreach(entry, key, value)
+    {
+        Meter meter;
+        if (meter_find(str_from_c(key), &meter))
+            reeve_price(file, &model, meter, value);
+        else if (strcmp(key, "provider") != 0 && strcmp(key, "prefix") != 0)
+            find(file, &model, "not-a-price", true, arena_str(file->arena, str_from_c(key)), STR("This is no meter."));
+    }
+    check_model(file, &model);
+    add_alias(file, &model, "prefix", json_str(entry, "prefix"));
 }
 
 static void reeve_read(File *file, const json_t *document)
 {
-    size_t i;
-    json_t *item;
-    file->models = (int64_t)json_array_size(json_object_get(document, "rates"));
-    json_array_foreach(json_object_get(document, "rates"), i, item) reeve_rate(file, item);
-    json_array_foreach(json_object_get(document, "aliases"), i, item)
-    {
-        Model model = { .provider = arena_str(file->arena, json_str(item, "provider")),
-            .name = arena_str(file->arena, json_str(item, "model")) };
-        static const char *const kinds[] = { "exact", "prefix", "suffix", "contains" };
-        for (size_t k = 0; k < COUNT_OF(kinds); k++)
-            add_alias(file, &model, kinds[k], json_str(item, kinds[k]));
-    }
+    const char *name;
+    json_t *entry;
+    json_object_foreach(json_object_get(document, "models"), name, entry) reeve_model(file, str_from_c(name), entry);
 }
 
 /* --- any of the three --- */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_MAX 256
+#define TEXT_MAX 1024 /* what others chose: names of models, ids of requests; refusing them would lose the event */
 #define RAW_BASE64_MAX (USAGE_RAW_BYTES_MAX / 3 * 4 + 8)
 #define METERS_MAX 64
 #define DEPTH_MAX 16 /* of a value that is skipped */

@@ -123,6 +123,24 @@ static void test_conditions_in_field_names_are_read(void **state)
     assert_true(price_is(book, "openai", "g", query, INT64_C(10000000000)));
 }
 
+static void test_the_sample_that_is_shipped_is_read_without_a_finding(void **state)
+{
+    (void)state;
+    _cleanup_(arena_free) Arena *arena = arena_new();
+    Str text;
+    Err err = file_read(arena, STR(REEVE_SOURCE_DIR "/policies/prices/sample.json"), 1 << 20, &text);
+    assert_int_equal(ERR_NONE, err.kind);
+    PriceFile file = must_read(arena, text);
+    assert_true(str_eq(STR("reeve"), file.source));
+    assert_int_equal(0, file.findings.count);
+    _cleanup_(price_book_free) PriceBook *book = price_book_new(file.rates, file.aliases, 1);
+    PriceQuery query = { .meter = METER_OUTPUT, .at = day("2026-01-01T00:00:00Z"), .context = 200001 };
+    assert_true(price_is(book, "anthropic", "claude-sonnet-4-5-20250929", query, 22500000));
+    query.context = 0;
+    assert_true(price_is(book, "anthropic", "claude-sonnet-4-5", query, 15000000));
+    assert_true(price_is(book, "openai", "gpt-4o-mini-2024-07-18", query, 600000));
+}
+
 static size_t count_findings(const PriceFile *file, const char *code, const char *provider)
 {
     const PriceFinding *findings = file->findings.items;
@@ -308,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decimals_are_read_as_digits),
         cmocka_unit_test(test_tiers_dates_and_names_of_a_list_hold),
+        cmocka_unit_test(test_the_sample_that_is_shipped_is_read_without_a_finding),
         cmocka_unit_test(test_conditions_in_field_names_are_read),
         cmocka_unit_test(test_prices_of_another_unit_and_of_nothing_are_held_back),
         cmocka_unit_test(test_what_is_no_price_list_is_refused),
