@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -383,7 +384,7 @@ void manifest_watch_stop(ManifestWatch **ret_watch)
         return;
     *ret_watch = NULL;
     watch->stopping = true;
-    if (write(listener_wake_fd(watch->listener), "x", 1) < 0)
+    if (eventfd_write(listener_wake_fd(watch->listener), 1) < 0)
         log_warn("the waking thread could not be woken", LOG_INT("fd", listener_wake_fd(watch->listener)));
     pthread_join(watch->thread, NULL);
     listener_free(&watch->listener);

@@ -44,6 +44,23 @@ static void run_audit(const WorkerContext *context, const _Atomic bool *stop)
     pool_free(&worker.pool);
 }
 
+/* --- the ledger --- */
+
+static void run_rating(const WorkerContext *context, const _Atomic bool *stop)
+{
+    RatingWorker worker = { .pool = open_pool("worker", context->worker_conninfo) };
+    rating_worker_run(&worker, stop);
+    rating_worker_release(&worker);
+    pool_free(&worker.pool);
+}
+
+static void run_ledger_keeper(const WorkerContext *context, const _Atomic bool *stop)
+{
+    Pool *pool = open_pool("worker", context->worker_conninfo);
+    ledger_keeper_run(pool, stop);
+    pool_free(&pool);
+}
+
 /* --- the publisher --- */
 
 static void wait_for(const _Atomic bool *stop)
@@ -140,6 +157,8 @@ static void run_ledger_keeper(const WorkerContext *context, const _Atomic bool *
 static const Worker WORKERS[] = {
     { "audit", run_audit },
     { "publisher", run_publisher },
+    { "rating", run_rating },
+    { "ledger-keeper", run_ledger_keeper },
     { "keeping", run_keeping },
     { "rating", run_rating },
     { "ledger", run_ledger_keeper },

@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -202,7 +203,7 @@ void publisher_stop(Publisher **ret_publisher)
         return;
     *ret_publisher = NULL;
     publisher->stopping = true;
-    if (publisher->listener != NULL && write(listener_wake_fd(publisher->listener), "x", 1) < 0)
+    if (publisher->listener != NULL && eventfd_write(listener_wake_fd(publisher->listener), 1) < 0)
         log_warn("the publisher could not be woken", LOG_INT("fd", listener_wake_fd(publisher->listener)));
     if (publisher->thread != NULL)
         pthread_join(((PublisherThread *)publisher->thread)->thread, NULL);
