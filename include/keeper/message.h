@@ -75,6 +75,7 @@ typedef struct Hello {
     Strs kms_uris;
     Str intake_jwk; /* JSON of the public key */
     Time clock;
+    Strs warnings; /* sentences for readiness: a KMS that is a file, a root of one key, a root that ends soon */
 } Hello;
 
 typedef struct ProjectKeyNew {

@@ -76,6 +76,28 @@ static Err open_into(Vault *v, const KeeperConfig *config)
     return journal_open(keeper_path(v->arena, config, "journal"), v->installation, &v->keys.checkpoint, &v->journal);
 }
 
+#define ROOT_WARN_S (30 * INT64_C(86400))
+
+/* What is allowed and still not right for production. */
+static Strs warnings_of(const Vault *v, Arena *arena)
+{
+    Strs all = { .items = NEW(arena, Str, v->kms.count + 2) };
+    for (size_t i = 0; i < v->kms.count; i++) {
+        KmsDescription description;
+        kms_describe(v->kms.items[i], &description);
+        if (description.warning.len > 0)
+            all.items[all.count++] =
+                arena_fmt(arena, STR_FMT ": " STR_FMT, STR_ARG(kms_uri(v->kms.items[i])), STR_ARG(description.warning));
+    }
+    if (v->root.roles[ROLE_ROOT].threshold == 1)
+        all.items[all.count++] =
+            STR("the root is signed by one key alone: whoever holds it speaks for the installation");
+    if (!time_before(time_add_s(time_now(), ROOT_WARN_S), v->root.expires))
+        all.items[all.count++] = arena_fmt(arena, "the root expires at " STR_FMT ": sign its next version",
+            STR_ARG(time_format(arena, v->root.expires)));
+    return all;
+}
+
 /* The error's texts move to the caller's arena: the vault's own goes. */
 static Err kept_in(Arena *arena, Err err)
 {
@@ -83,16 +105,6 @@ static Err kept_in(Arena *arena, Err err)
     err.detail = arena_str(arena, err.detail);
     err.fields = (FieldErrs){ 0 };
     return err;
-}
-
-static void warn_of_kms(const Vault *v)
-{
-    for (size_t i = 0; i < v->kms.count; i++) {
-        KmsDescription description;
-        kms_describe(v->kms.items[i], &description);
-        if (description.warning.len > 0)
-            log_warn("KMS", LOG_STR("uri", kms_uri(v->kms.items[i])), LOG_STR("warning", description.warning));
-    }
 }
 
 Err vault_open(Arena *arena, const KeeperConfig *config, Vault **ret_vault)
@@ -107,7 +119,9 @@ Err vault_open(Arena *arena, const KeeperConfig *config, Vault **ret_vault)
         vault_free(&v);
         return err;
     }
-    warn_of_kms(v);
+    Strs warnings = warnings_of(v, arena);
+    for (size_t i = 0; i < warnings.count; i++)
+        log_warn("not for production", LOG_STR("warning", warnings.items[i]));
     *ret_vault = v;
     return OK;
 }
@@ -308,6 +322,7 @@ static Err do_hello(Vault *v, Arena *arena, const void *ask __attribute__((unuse
         .kms_uris = uris,
         .intake_jwk = json_write(arena, jwk),
         .clock = time_now(),
+        .warnings = warnings_of(v, arena),
     };
     return OK;
 }

@@ -499,6 +499,17 @@ TEST(heartbeat_and_checkpoint_are_what_they_say)
     expect_err(keeper_sign_checkpoint(client, arena, &ask, &note), "keeper-request");
 }
 
+TEST(hello_says_what_is_not_for_production)
+{
+    Hello hello = { 0 };
+    expect_ok(keeper_hello(client, arena, &hello));
+    assert_true(uuid_eq(hello.installation, keeper->installation));
+    assert_true(digest_eq(hello.root_hash, keeper->root.hash));
+    assert_int_equal(hello.kms_uris.count, 2);
+    assert_int_equal(hello.warnings.count, 4); /* two local KMSs, a root of one key that ends tomorrow */
+    assert_true(str_contains(hello.intake_jwk, STR("X25519")));
+}
+
 /* --- packets -------------------------------------------------------------------------------------------------------
  */
 
@@ -858,6 +869,7 @@ int main(void)
         RUN(manifest_names_the_revoked_even_when_the_control_plane_does_not),
         RUN(values_out_of_their_range_are_refused_not_signed),
         RUN(heartbeat_and_checkpoint_are_what_they_say),
+        RUN(hello_says_what_is_not_for_production),
         RUN(packets_that_are_not_messages_end_the_connection),
         RUN(replayed_packet_gives_a_fresh_key_and_a_receipt_of_its_own),
         RUN(many_requests_at_once_are_all_answered),

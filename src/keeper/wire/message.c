@@ -87,6 +87,7 @@ static const WireField hello_fields[] = {
     WIRE(Hello, kms_uris, KMS_URI_BYTES_MAX, URIS_MAX),
     WIRE(Hello, intake_jwk, 512, 0),
     FIXED(Hello, clock),
+    WIRE(Hello, warnings, 512, URIS_MAX),
 };
 static const WireTable hello_table = TABLE(Hello, hello_fields);
 
