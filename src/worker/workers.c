@@ -137,22 +137,6 @@ static void run_keeping(const WorkerContext *context, const _Atomic bool *stop)
     pool_free(&pool);
 }
 
-/* --- the ledger --- */
-
-static void run_rating(const WorkerContext *context, const _Atomic bool *stop)
-{
-    RatingWorker worker = { .pool = open_pool("worker", context->worker_conninfo) };
-    rating_worker_run(&worker, stop);
-    rating_worker_release(&worker);
-    pool_free(&worker.pool);
-}
-
-static void run_ledger_keeper(const WorkerContext *context, const _Atomic bool *stop)
-{
-    Pool *pool = open_pool("worker", context->worker_conninfo);
-    ledger_keeper_run(pool, stop);
-    pool_free(&pool);
-}
 
 static const Worker WORKERS[] = {
     { "audit", run_audit },
@@ -160,8 +144,6 @@ static const Worker WORKERS[] = {
     { "rating", run_rating },
     { "ledger-keeper", run_ledger_keeper },
     { "keeping", run_keeping },
-    { "rating", run_rating },
-    { "ledger", run_ledger_keeper },
 };
 
 /* --- threads --- */
