@@ -3,6 +3,8 @@
  */
 #include "server.h"
 
+#include "queue.h"
+
 #include "base/log.h"
 
 #include <errno.h>
@@ -55,13 +57,15 @@ typedef union AnyMessage {
 } AnyMessage;
 
 typedef struct Job {
-    Arena *arena; /* holds the job and its packet; wiped when it is done */
+    QueueItem item; /* first: a Job is taken out of the queue as its item; its lane is the KMS key it may wait for */
+    Arena *arena;   /* holds the job and its packet; wiped when it is done */
     Connection *connection;
     MessageHeader header;
     AnyMessage ask;
-    int kms; /* index of the KMS key that it may wait for; -1: none */
-    struct Job *next;
 } Job;
+
+_Static_assert(offsetof(Job, item) == 0, "a queue's item is its job");
+_Static_assert(NO_LANE == -1, "vault_kms_of says -1 for none");
 
 struct KeeperServer {
     Arena *arena;
@@ -74,10 +78,7 @@ struct KeeperServer {
     pthread_mutex_t lock;
     pthread_cond_t work;
     pthread_cond_t idle;
-    Job *first, *last;
-    unsigned queued;
-    unsigned running;
-    unsigned running_by_kms[KEEPER_KMS_MAX];
+    Queue queue;
     bool stopping;
     pthread_t workers[KEEPER_WORKERS_MAX];
     size_t worker_count;
@@ -177,25 +178,6 @@ static bool answer(Connection *c, MessageHeader header, Err err, const void *rep
 /* --- workers -------------------------------------------------------------------------------------------------------
  */
 
-/* The first job whose KMS key has room, out of the queue; NULL when there is none. */
-static Job *take_job(KeeperServer *s)
-{
-    Job *before = NULL;
-    for (Job *job = s->first; job != NULL; before = job, job = job->next) {
-        if (job->kms >= 0 && s->running_by_kms[job->kms] >= (unsigned)s->config->kms_concurrency)
-            continue;
-        if (before == NULL)
-            s->first = job->next;
-        else
-            before->next = job->next;
-        if (s->last == job)
-            s->last = before;
-        s->queued--;
-        return job;
-    }
-    return NULL;
-}
-
 static void run_job(KeeperServer *s, Job *job)
 {
     AnyMessage reply = { .empty = { 0 } };
@@ -207,9 +189,7 @@ static void run_job(KeeperServer *s, Job *job)
     if (err.kind == ERR_INTERNAL || err.kind == ERR_UNAVAILABLE)
         log_err("a request failed", err);
     pthread_mutex_lock(&s->lock);
-    s->running--;
-    if (job->kms >= 0)
-        s->running_by_kms[job->kms]--;
+    queue_done(&s->queue, &job->item);
     Connection *c = job->connection;
     bool was_full = c->in_flight-- == IN_FLIGHT_MAX;
     if (!sent || c->closed)
@@ -229,13 +209,8 @@ static void *worker_main(void *argument)
     for (;;) {
         pthread_mutex_lock(&s->lock);
         Job *job;
-        while ((job = take_job(s)) == NULL && !(s->stopping && s->queued == 0))
+        while ((job = (Job *)queue_take(&s->queue)) == NULL && !(s->stopping && s->queue.waiting == 0))
             pthread_cond_wait(&s->work, &s->lock);
-        if (job != NULL) {
-            s->running++;
-            if (job->kms >= 0)
-                s->running_by_kms[job->kms]++;
-        }
         pthread_mutex_unlock(&s->lock);
         if (job == NULL)
             return NULL;
@@ -253,21 +228,16 @@ static Err parse_job(const KeeperServer *s, Bytes packet, Job *job)
     if (job->header.status != 0)
         return FAIL(ERR_INVALID, "message-malformed", "A request has no status.");
     TRY(wire_decode(job->arena, message_kind(job->header.type)->request, body, &job->ask));
-    job->kms = vault_kms_of(s->vault, job->header.type, &job->ask);
+    job->item.lane = vault_kms_of(s->vault, job->header.type, &job->ask);
     return OK;
 }
 
 static bool enqueue(KeeperServer *s, Job *job)
 {
     pthread_mutex_lock(&s->lock);
-    bool taken = s->queued < KEEPER_QUEUE_MAX && !s->stopping;
+    bool taken = s->queue.waiting < KEEPER_QUEUE_MAX && !s->stopping;
     if (taken) {
-        if (s->last == NULL || s->first == NULL)
-            s->first = job;
-        else
-            s->last->next = job;
-        s->last = job;
-        s->queued++;
+        queue_push(&s->queue, &job->item);
         job->connection->in_flight++;
         pthread_cond_signal(&s->work);
     }
@@ -286,7 +256,7 @@ static bool take_packet(KeeperServer *s, Connection *c, Bytes packet)
 {
     Arena *arena = arena_new();
     Job *job = NEW(arena, Job, 1);
-    *job = (Job){ .arena = arena, .connection = c, .kms = -1 };
+    *job = (Job){ .arena = arena, .connection = c, .item = { .lane = NO_LANE } };
     Err err = parse_job(s, arena_bytes(arena, packet), job);
     if (err.kind != ERR_NONE) {
         /* Whoever speaks another language is told once and cut off. */
@@ -400,6 +370,7 @@ Err keeper_server_open(const KeeperConfig *config, Vault *vault, KeeperServer **
     *s = (KeeperServer){
         .arena = arena, .config = config, .vault = vault, .listener = -1, .signals = -1, .woken = { -1, -1 }
     };
+    s->queue.cap = (unsigned)config->kms_concurrency;
     for (size_t i = 0; i < KEEPER_CONNECTIONS_MAX; i++)
         s->connections[i].fd = -1;
     pthread_mutex_init(&s->lock, NULL);
@@ -424,10 +395,10 @@ static void drain(KeeperServer *s)
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     pthread_cond_broadcast(&s->work);
-    while (s->queued + s->running > 0)
+    while (s->queue.waiting + s->queue.running > 0)
         if (pthread_cond_clockwait(&s->idle, &s->lock, CLOCK_MONOTONIC, &until) == ETIMEDOUT)
             break;
-    unsigned left = s->queued + s->running;
+    unsigned left = s->queue.waiting + s->queue.running;
     pthread_mutex_unlock(&s->lock);
     if (left > 0) {
         log_error("requests were not finished in time", LOG_INT("requests", left));
