@@ -185,7 +185,7 @@ static Err start_workers(Gateway *gateway)
         .body_bytes_max = (size_t)config->limits.body_bytes,
         .response_bytes_max = (size_t)config->limits.response_bytes,
         .calls_max = config->limits.calls / config->workers + 1,
-        .connections_idle_max = 256,
+        .connections_idle_max = 2048,
         .keepalive_us = config->keepalive_s * US_PER_S,
         .stall_us = config->stall_s * US_PER_S,
         .allow_private_upstreams = config->allow_private_upstreams };

@@ -23,7 +23,7 @@
 #define HEADER_LEN 24
 #define CURSOR_LEN 20
 #define WRITER_BYTES_MAX ((size_t)256 * 1024 * 1024)
-#define READ_BYTES ((size_t)1024 * 1024)
+#define READ_BYTES ((size_t)384 * 1024)
 #define SET_ASIDE_MAX ((off_t)64 * 1024 * 1024)
 /* Room behind a segment's end for the outcomes of calls that run when no next segment can be made. */
 #define OUTCOME_ROOM ((uint64_t)1024 * 1024)

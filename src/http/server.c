@@ -11,8 +11,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* libmicrohttpd's own memory per connection: our short request, the reply's header, a block of a stream. */
-#define DAEMON_POOL_BYTES ((size_t)(32 * 1024))
+/* libmicrohttpd's own memory per connection: our short request, the reply's header, a block of a stream. It clears the
+ * whole of it for each request, so all of it is resident. */
+#define DAEMON_POOL_BYTES ((size_t)(16 * 1024))
 #define LISTEN_BACKLOG 1024
 #define LINGER_BYTES_MAX ((size_t)(1024 * 1024))
 

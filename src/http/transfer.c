@@ -327,7 +327,7 @@ static void set_fixed(Transfer *transfer)
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* else removing a handle waits for its name to resolve */
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, 25L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16L * 1024);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 8L * 1024);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
