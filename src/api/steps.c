@@ -305,10 +305,10 @@ Err call_steps(Call *call)
         .now = time_now(),
         .if_match = call->req.if_match,
         .request_id = call->request_id };
-    if (route->no_tenant)
-        return route->look(&ctx, &call->req, &call->reply);
-    Pool *pool = dispatch_pool(call->dispatch, route->role);
-    Err err = route->commit != NULL ? run_change(call, &ctx, pool) : run_get(call, &ctx, pool);
+    Pool *pool = route->no_tenant ? NULL : dispatch_pool(call->dispatch, route->role);
+    Err err = route->no_tenant        ? route->look(&ctx, &call->req, &call->reply)
+              : route->commit != NULL ? run_change(call, &ctx, pool)
+                                      : run_get(call, &ctx, pool);
     if (err.kind == ERR_NONE && call->reply.status == 0)
         call->reply.status = call->reply.empty ? 204 : route->status > 0 ? route->status : 200;
     return err;
