@@ -321,6 +321,12 @@ static const Option USAGE_OPTIONS[] = {
     { 0 },
 };
 
+static const Option RATE_OPTIONS[] = {
+    { "provider", "PROVIDER", "only this provider's", "?provider", OPTION_TEXT, false },
+    { "model", "MODEL", "only this model's", "?model", OPTION_TEXT, false },
+    { 0 },
+};
+
 const Command LEDGER_COMMANDS[] = {
     { .words = "usage list",
         .method = "GET",
@@ -332,8 +338,16 @@ const Command LEDGER_COMMANDS[] = {
     { .words = "price list",
         .method = "GET",
         .path = "/v1/price-books",
-        .columns = "id,name,state,effective_from",
+        .columns = "name,kind,revision,rates",
         .summary = "List the price books" },
+    { .words = "price rates list",
+        .arguments = "BOOK",
+        .method = "GET",
+        .path = "/v1/price-books/{BOOK}/rates",
+        .options = RATE_OPTIONS,
+        .columns = "provider,model,meter,pico,above_input,valid_from",
+        .summary = "List the rates of a book, in picodollars a unit",
+        .example = "reeve price rates list cost --model gpt-4o-mini" },
     { .words = "audit list",
         .method = "GET",
         .path = "/v1/audit",

@@ -8,11 +8,10 @@
 
 static Err price_import(Cli *cli)
 {
-    Str text, format = cli_option(cli, "format");
+    Str text;
     TRY(file_read(cli->arena, cli_argument(cli, "FILE"), PRICE_FILE_BYTES_MAX, &text));
     bool apply = cli_flag(cli, "apply");
-    Str path = arena_fmt(cli->arena, "/v1/price-books/import?format=" STR_FMT "%s",
-        STR_ARG(path_escape(cli->arena, format)), apply ? "" : "&dry_run=true");
+    Str path = apply ? STR("/v1/price-books/import") : STR("/v1/price-books/import?dry_run=true");
     _cleanup_(answer_release) Answer answer = { 0 };
     TRY(cli_call(cli, &(Call){ .method = "POST", .path = path, .raw_body = text }, &answer));
     TRY(output_item(cli, answer.body, ""));
@@ -22,7 +21,6 @@ static Err price_import(Cli *cli)
 }
 
 static const Option IMPORT_OPTIONS[] = {
-    { "format", "FORMAT", "genai-prices, litellm or reeve", NULL, OPTION_TEXT, true },
     { "apply", NULL, "publish the prices; without it the report alone", NULL, OPTION_FLAG, false },
     { 0 },
 };
@@ -32,7 +30,8 @@ const Command PRICE_COMMANDS[] = {
         .arguments = "FILE",
         .options = IMPORT_OPTIONS,
         .run = price_import,
-        .summary = "Report what a price file would change; publish it with --apply (operators)",
-        .example = "reeve price import prices.json --format genai-prices" },
+        .summary =
+            "Report what a price list (ours, genai-prices, LiteLLM) would change; publish it with --apply (operators)",
+        .example = "reeve price import prices.json" },
     { 0 },
 };

@@ -123,7 +123,7 @@ class Quickstart(Stack):
         target = self.path("prices.json")
         shutil.copy(source, target)
         os.chmod(target, 0o644)
-        self.operator("price", "import", target, "--format", "reeve", "--apply", "--quiet")
+        self.operator("price", "import", target, "--apply", "--quiet")
 
     def first_time(self):
         self.bootstrap_database()
@@ -136,7 +136,7 @@ class Quickstart(Stack):
         self.state["fleet"] = fleet["id"]
         self.operator("fleet", "join-token", fleet["id"], "--enrol-key", self.path("root", "enrol.key"), "--root",
                       self.path("root", "root.jws"), "--ttl", "1h", "--join-url", self.url("reeved"), "--out", self.path("join.token"))
-        if os.path.exists(os.path.join(ROOT, "policies", "prices", "sample.json")): self.prices()
+        self.prices()
         lanes = []
         for sample in SAMPLE:
             self.add_organization(sample, fleet["id"])

@@ -226,7 +226,7 @@ class Stack:
         tools = self.postgres_bin()
         self.folder("pg")
         if not os.path.exists(self.path("pg", "data", "PG_VERSION")):
-            self.run(f"{tools}/initdb", "-D", self.path("pg", "data"), "-U", "super", "-A", "trust", "-E", "UTF8",
+            self.run(f"{tools}/initdb", "-D", self.path("pg", "data"), "-N", "-U", "super", "-A", "trust", "-E", "UTF8",
                      "--locale=C.UTF-8")
 
         def ready():
