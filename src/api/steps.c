@@ -297,6 +297,15 @@ static Err run_get(Call *call, Ctx *ctx, Pool *pool)
     return call->req.page_token.ptr != NULL ? run_list_after(call, ctx) : run_read(call, ctx);
 }
 
+static Err run_route(Call *call, Ctx *ctx)
+{
+    const Route *route = call->req.route;
+    if (route->no_tenant)
+        return route->look(ctx, &call->req, &call->reply);
+    Pool *pool = dispatch_pool(call->dispatch, route->role);
+    return route->commit != NULL ? run_change(call, ctx, pool) : run_get(call, ctx, pool);
+}
+
 Err call_steps(Call *call)
 {
     const Route *route = call->req.route;
@@ -305,10 +314,7 @@ Err call_steps(Call *call)
         .now = time_now(),
         .if_match = call->req.if_match,
         .request_id = call->request_id };
-    Pool *pool = route->no_tenant ? NULL : dispatch_pool(call->dispatch, route->role);
-    Err err = route->no_tenant        ? route->look(&ctx, &call->req, &call->reply)
-              : route->commit != NULL ? run_change(call, &ctx, pool)
-                                      : run_get(call, &ctx, pool);
+    Err err = run_route(call, &ctx);
     if (err.kind == ERR_NONE && call->reply.status == 0)
         call->reply.status = call->reply.empty ? 204 : route->status > 0 ? route->status : 200;
     return err;

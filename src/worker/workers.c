@@ -137,7 +137,6 @@ static void run_keeping(const WorkerContext *context, const _Atomic bool *stop)
     pool_free(&pool);
 }
 
-
 static const Worker WORKERS[] = {
     { "audit", run_audit },
     { "publisher", run_publisher },
