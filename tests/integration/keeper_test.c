@@ -845,6 +845,62 @@ TEST(log_and_state_never_hold_the_provider_key)
     }
 }
 
+#define REGION_BYTES_MAX (256L << 20) /* larger ones are a sanitizer's shadow */
+
+static bool region_holds(int memory, unsigned long from, unsigned long to, Str needle)
+{
+    static char chunk[(1 << 20) + 64];
+    for (unsigned long at = from; at < to; at += 1 << 20) {
+        size_t want = to - at < sizeof(chunk) ? to - at : sizeof(chunk);
+        ssize_t got = pread(memory, chunk, want, (off_t)at);
+        if (got > 0 && memmem(chunk, (size_t)got, needle.ptr, needle.len) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the keeper's memory holds the needle anywhere; skips the test where it cannot be looked at. */
+static bool keeper_memory_holds(Str needle)
+{
+    char line[512];
+    int memory = open(arena_fmt(arena, "/proc/%d/mem", (int)keeper->pid).ptr, O_RDONLY);
+    FILE *maps = fopen(arena_fmt(arena, "/proc/%d/maps", (int)keeper->pid).ptr, "r");
+    bool found = false;
+    if (memory < 0 || maps == NULL) {
+        print_message("skipped: the keeper's memory cannot be read by this user (as it should be)\n");
+        skip();
+    }
+    while (!found && fgets(line, sizeof(line), maps) != NULL) {
+        unsigned long from, to;
+        char mode[8];
+        if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 && mode[0] == 'r' && to - from < REGION_BYTES_MAX)
+            found = region_holds(memory, from, to, needle);
+    }
+    fclose(maps);
+    close(memory);
+    return found;
+}
+
+TEST(no_operation_leaves_the_provider_key_in_memory)
+{
+    Uuid fleet = new_fleet();
+    SecretRef ref = ref_a();
+    ProjectKeyRef key = new_project_key(org_a, project_a, 1);
+    SecretSealFleet seal = { .ref = ref,
+        .envelope = intake(&ref, &key),
+        .key = key,
+        .fleet = fleet,
+        .fleet_key = new_fleet_key(fleet, 1, STR("")) };
+    SecretIntake plain = { .ref = ref, .key = key, .plain = str_bytes(CANARY) };
+    SecretTaken taken;
+    Str jwe;
+    expect_ok(keeper_secret_seal_fleet(client, arena, &seal, &jwe));
+    expect_ok(keeper_secret_intake(client, arena, &plain, &taken));
+    usleep(50000); /* the last request's memory goes after its answer */
+    assert_true(keeper_memory_holds(typeid_format(arena, STR("ins"), keeper->installation))); /* we can find things */
+    assert_false(keeper_memory_holds(CANARY));
+}
+
 int main(void)
 {
     json_start();
@@ -882,6 +938,7 @@ int main(void)
         RUN(wrong_root_key_is_refused_and_nothing_is_written),
         RUN(root_of_another_hash_or_without_the_keepers_keys_is_refused),
         RUN(user_that_is_not_allowed_is_turned_away),
+        RUN(no_operation_leaves_the_provider_key_in_memory),
         RUN(log_and_state_never_hold_the_provider_key),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
