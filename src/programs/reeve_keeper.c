@@ -74,6 +74,7 @@ int main(int argc, char **argv)
     json_start();
     crypto_start();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a journal at its limit is an error of write, not the end */
     umask(0077);
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     log_start("reeve-keeper", LOG_INFO, isatty(STDERR_FILENO));

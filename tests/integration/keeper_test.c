@@ -27,6 +27,7 @@ static KeeperClient *client;
 static Uuid org_a = { { 0xa0 } }, org_b = { { 0xb0 } }, project_a = { { 0xa1 } }, project_b = { { 0xb1 } },
             secret_a = { { 0xa2 } }, secret_b = { { 0xb2 } };
 static uint8_t next_fleet = 1;
+static Digest shards[MANIFEST_SHARDS];
 
 static Uuid new_fleet(void)
 {
@@ -401,8 +402,6 @@ TEST(wrapped_keys_go_to_allowed_kms_keys_only)
 /* --- signatures ----------------------------------------------------------------------------------------------------
  */
 
-static Digest shards[MANIFEST_SHARDS];
-
 static Manifest a_manifest(Uuid fleet)
 {
     return (Manifest){ .fleet = fleet,
@@ -724,6 +723,42 @@ TEST(journal_that_was_changed_in_the_middle_stops_the_keeper)
     keeper_fixture_start(keeper);
 }
 
+TEST(journal_that_cannot_be_written_stops_every_operation)
+{
+    struct stat info;
+    Uuid boot = { { 0 } };
+    Digest head = { { 0 } };
+    int64_t last = check_receipts(0, &boot, &head);
+    keeper_fixture_stop(keeper, SIGTERM);
+    assert_int_equal(stat(keeper_fixture_path(keeper, "state/journal").ptr, &info), 0);
+    keeper->file_bytes_max = info.st_size + 5000;
+    keeper_fixture_start(keeper);
+    keeper->file_bytes_max = 0;
+    ProjectKeyNew ask = { .org = org_a, .project = project_a, .version = 1, .kms_uri = keeper->kms_uri };
+    int64_t done = 0;
+    Bytes wrapped;
+    Err err;
+    while ((err = keeper_project_key_new(client, arena, &ask, &wrapped)).kind == ERR_NONE)
+        assert_true(++done < 100);
+    assert_true(err_is(err, "journal-unavailable"));
+    assert_true(done > 0);
+    Str jws;
+    Manifest manifest = { .fleet = new_fleet(),
+        .seq = 1,
+        .generation = 1,
+        .max_stale_s = 60,
+        .hard_expiry = time_add_s(time_now(), 60),
+        .shards = shards };
+    expect_err(keeper_sign_manifest(client, arena, &manifest, &jws), "journal-unavailable");
+    Hello hello;
+    expect_ok(keeper_hello(client, arena, &hello)); /* it still says who it is */
+    keeper_fixture_stop(keeper, SIGKILL);
+    keeper_fixture_start(keeper);
+    /* All that was answered; and it may be the one whose receipt just fitted, but not its signature. */
+    int64_t kept = check_receipts(last, &boot, &head) - last;
+    assert_true(kept == done || kept == done + 1);
+}
+
 TEST(sigterm_ends_the_keeper_in_good_order)
 {
     int status = keeper_fixture_stop(keeper, SIGTERM);
@@ -933,6 +968,7 @@ int main(void)
         RUN(denied_requests_have_receipts_too),
         RUN(torn_tail_of_the_journal_is_dropped_and_nothing_else),
         RUN(journal_that_was_changed_in_the_middle_stops_the_keeper),
+        RUN(journal_that_cannot_be_written_stops_every_operation),
         RUN(sigterm_ends_the_keeper_in_good_order),
         RUN(second_keeper_on_one_state_directory_is_refused),
         RUN(wrong_root_key_is_refused_and_nothing_is_written),

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,6 +52,9 @@ static pid_t spawn(KeeperFixture *f, const char *argument)
         return pid;
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, STDERR_FILENO);
+    const struct rlimit largest = { (rlim_t)f->file_bytes_max, (rlim_t)f->file_bytes_max };
+    if (f->file_bytes_max > 0)
+        setrlimit(RLIMIT_FSIZE, &largest);
     execl(f->program.ptr, f->program.ptr, "--config", f->config.ptr, argument, (char *)NULL);
     _exit(127);
 }

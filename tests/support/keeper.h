@@ -24,11 +24,12 @@ typedef struct KeeperFixture {
     Uuid installation;
     KeyPair root_key;
     KeyPair enrol_key;
-    Root root;     /* as verified */
-    Str extra;     /* more YAML lines for the configuration */
-    Str kms_uri;   /* "local:default" */
-    Str other_uri; /* "local:other", allowed as well */
-    pid_t pid;     /* 0: not running */
+    Root root;              /* as verified */
+    Str extra;              /* more YAML lines for the configuration */
+    Str kms_uri;            /* "local:default" */
+    Str other_uri;          /* "local:other", allowed as well */
+    pid_t pid;              /* 0: not running */
+    int64_t file_bytes_max; /* how large a file the next keeper may write; 0: any (a full disk, in small) */
 } KeeperFixture;
 
 /* init, root ceremony; not started. */
