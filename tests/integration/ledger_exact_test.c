@@ -22,7 +22,10 @@ static PgDatabase database;
 static Pool *ingest_pool, *worker_pool;
 static Arena *arena;
 
-#define DATA_PLANE { .b = { 1, 2, 3, 4, 5, 6, 0x80, 8, 0x80, 1, 1, 1, 1, 1, 1, 1 } }
+#define DATA_PLANE                                                                                                     \
+    {                                                                                                                  \
+        .b = { 1, 2, 3, 4, 5, 6, 0x80, 8, 0x80, 1, 1, 1, 1, 1, 1, 1 }                                                  \
+    }
 
 static Err serves_both(void *arg, Db *db, Arena *own, IngestProject *projects, size_t count)
 {
