@@ -327,7 +327,7 @@ static ssize_t next_bytes(void *arg, uint64_t position, char *ptr, size_t max)
     return (ssize_t)n;
 }
 
-#define STREAM_BLOCK_BYTES ((size_t)(16 * 1024))
+#define STREAM_BLOCK_BYTES ((size_t)(4 * 1024))
 
 void exchange_stream_begin(Exchange *exchange, const Response *response)
 {

@@ -98,6 +98,8 @@ static void free_dead_watches(Loop *loop)
     }
 }
 
+static void heap_remove(Loop *loop, size_t index);
+
 void loop_free(Loop **loop_ptr)
 {
     Loop *loop = TAKE(*loop_ptr);
@@ -105,8 +107,12 @@ void loop_free(Loop **loop_ptr)
         return;
     drop_posts(loop);
     free_dead_watches(loop);
-    while (loop->timer_count > 0)
-        timer_cancel(loop->timers[0]->owner);
+    while (loop->timer_count > 0) {
+        Timer *timer = loop->timers[0];
+        heap_remove(loop, 0);
+        *timer->owner = NULL;
+        mem_free(timer);
+    }
     mem_free(loop->timers);
     mem_free(loop->deferred);
     if (loop->epoll_fd >= 0)
