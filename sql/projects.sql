@@ -67,7 +67,7 @@ returning 'deleted' as state, version, updated_at, deleted_at, purge_at;
 -- roles: api
 -- Brings a deleted project back, if its name is still free.
 update reeve.project set deleted_at = null, purge_at = null, version = version + 1, updated_at = now()
- where org = reeve.current_org() and id = :id and deleted_at is not null
+ where org = reeve.current_org() and id = :id and deleted_at is not null and purge_at > now()
 returning case when archived_at is null then 'active' else 'archived' end as state, version, updated_at, deleted_at,
           purge_at;
 

@@ -33,7 +33,9 @@ typedef struct Noun {
     Err (*may_remove)(Ctx *ctx, const void *was);
     const char *const *fixed; /* members that never change, NULL-terminated */
     const NounRef *refs;      /* ends with member NULL */
-    bool publishes;           /* gateways see it */
+    const Stmt *room;         /* `count` of those that are there, and how many there may be */
+    int64_t most;
+    bool publishes; /* gateways see it */
 } Noun;
 
 /* Puts ids in the place of names in a body; a name that is not there stays, and will not decode. */
@@ -44,6 +46,9 @@ CHECKED Err noun_create(Ctx *ctx, const Noun *noun, void *item);
 CHECKED Err noun_lock(Ctx *ctx, const Noun *noun, const Ref *ref, void *ret_item);
 CHECKED Err noun_save(Ctx *ctx, const Noun *noun, const void *was, void *now);
 CHECKED Err noun_remove(Ctx *ctx, const Noun *noun, void *item);
+
+/* ERR_CONFLICT "too-many" when the statement counts `most` or more. */
+CHECKED Err room_check(Ctx *ctx, const Stmt *room, int64_t most, const char *name);
 
 /* A leaf of the audit log in this transaction: "connection.updated". The detail is a JSON object without any secret,
  * and is taken. */

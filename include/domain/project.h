@@ -10,6 +10,7 @@
 #include "domain/noun.h"
 
 #define PROJECT_GRACE_DAYS 30
+#define PROJECTS_MAX 10000 /* of one organization */
 
 typedef struct Project {
     Uuid id, org;

@@ -63,9 +63,13 @@ void dispatch_count_retry(Dispatch *dispatch)
 
 DispatchStats dispatch_stats(const Dispatch *dispatch)
 {
+    Dispatch *d = (Dispatch *)(uintptr_t)dispatch;
+    pthread_mutex_lock(&d->lock);
+    unsigned waiting = d->waiting_count;
+    pthread_mutex_unlock(&d->lock);
     DispatchStats stats = { .requests = dispatch->requests,
         .errors = dispatch->errors,
-        .waiting = dispatch->waiting_count,
+        .waiting = waiting,
         .retried = dispatch->retried,
         .micros = dispatch->micros };
     for (int i = 0; i < 6; i++)

@@ -5,6 +5,7 @@
 
 #include "crypto/token.h"
 #include "domain/secret_record.h"
+#include "snapshot/object.h"
 #include "store/sql.h"
 
 static const Field client_key_fields[] = {
@@ -47,6 +48,7 @@ static Err insert(Ctx *ctx, ClientKey *key, Secret *ret_text)
 {
     if (!time_is_none(key->expires_at) && !time_before(ctx->now, key->expires_at))
         return FAIL(ERR_INVALID, "expiry-past", "expires_at must be in the future.");
+    TRY(room_check(ctx, &SQL_CLIENT_KEY_ROOM, PROJECT_CLIENT_KEYS_MAX, "client-key"));
     TRY(mint(ctx, key, ret_text));
     return db_one(
         ctx->db, ctx->arena, &SQL_CLIENT_KEY_INSERT, REC(&CLIENT_KEY_FIELDS, key), REC(&CLIENT_KEY_FIELDS, key));

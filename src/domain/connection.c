@@ -95,4 +95,6 @@ const Noun CONNECTION = { .name = "connection",
     .may_remove = may_remove,
     .fixed = fixed,
     .refs = refs,
+    .room = &SQL_CONNECTION_ROOM,
+    .most = PROJECT_CONNECTIONS_MAX,
     .publishes = true };

@@ -60,12 +60,30 @@ static Err after_change(Ctx *ctx, const Noun *noun, const char *what, const void
     return noun->publishes ? publish_enqueue(ctx, ctx->project, action) : OK;
 }
 
+typedef struct Room {
+    int64_t count;
+} Room;
+static const Field room_fields[] = { FIELD(Room, count, .internal = true) };
+static const FieldTable ROOM_FIELDS = FIELD_TABLE(Room, room_fields);
+
+Err room_check(Ctx *ctx, const Stmt *room, int64_t most, const char *name)
+{
+    Room there = { 0 };
+    TRY(db_one(ctx->db, ctx->arena, room, REC_NONE, REC(&ROOM_FIELDS, &there)));
+    if (there.count < most)
+        return OK;
+    return FAIL_FMT(ctx->arena, ERR_CONFLICT, "too-many",
+        "There are %lld of the kind %s, and more than %lld cannot be.", (long long)there.count, name, (long long)most);
+}
+
 Err noun_create(Ctx *ctx, const Noun *noun, void *item)
 {
     Uuid *id = member(noun, item, STR("id"), FIELD_UUID);
     assert(id != NULL);
     if (uuid_is_zero(*id))
         *id = uuid_v7(ctx->now);
+    if (noun->room != NULL)
+        TRY(room_check(ctx, noun->room, noun->most, noun->name));
     if (noun->check != NULL)
         TRY(noun->check(ctx, NULL, item));
     TRY(db_one(ctx->db, ctx->arena, noun->insert, REC(noun->fields, item), REC(noun->fields, item)));

@@ -28,7 +28,9 @@ const Noun PROJECT = { .name = "project",
     .insert = &SQL_PROJECT_INSERT,
     .lock = &SQL_PROJECT_LOCK,
     .update = &SQL_PROJECT_UPDATE,
-    .fixed = fixed };
+    .fixed = fixed,
+    .room = &SQL_PROJECT_ROOM,
+    .most = PROJECTS_MAX };
 
 static const struct {
     const Stmt *stmt;

@@ -290,4 +290,6 @@ const Noun SECRET_RECORD = { .name = "secret",
     .lock = &SQL_SECRET_LOCK,
     .remove = &SQL_SECRET_DELETE,
     .may_remove = may_remove,
+    .room = &SQL_SECRET_ROOM,
+    .most = PROJECT_SECRETS_MAX,
     .publishes = true };

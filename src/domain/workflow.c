@@ -80,6 +80,8 @@ const Noun WORKFLOW = { .name = "workflow",
     .update = &SQL_WORKFLOW_UPDATE,
     .remove = &SQL_WORKFLOW_DELETE,
     .fixed = fixed,
+    .room = &SQL_WORKFLOW_ROOM,
+    .most = PROJECT_WORKFLOWS_MAX,
     .publishes = true };
 
 const NounRef TARGET_REFS[] = { { "connection", "con", &SQL_CONNECTION_FIND }, { NULL, NULL, NULL } };

@@ -110,7 +110,8 @@ static Err keep_house(Pool *pool, Arena *arena)
     Time now = time_now();
     _cleanup_(db_lease_release) DbLease lease = { 0 };
     TRY(db_lease(pool, &lease));
-    Forget keys = { .before = time_add_s(now, -IDEMPOTENCY_KEEP_S) }, tokens = { .before = now };
+    Forget keys = { .before = time_add_s(now, -IDEMPOTENCY_KEEP_S) }, tokens = { .before = now }, gone = tokens;
+    TRY(db_one(lease.db, arena, &SQL_HOUSE_PURGE_PROJECTS, REC(&FORGET_FIELDS, &gone), REC(&FORGET_FIELDS, &gone)));
     TRY(db_one(lease.db, arena, &SQL_HOUSE_FORGET_KEYS, REC(&FORGET_FIELDS, &keys), REC(&FORGET_FIELDS, &keys)));
     return db_one(
         lease.db, arena, &SQL_HOUSE_FORGET_TOKENS, REC(&FORGET_FIELDS, &tokens), REC(&FORGET_FIELDS, &tokens));

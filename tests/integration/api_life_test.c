@@ -302,6 +302,27 @@ TEST(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token)
     keypair_release(&stranger);
 }
 
+TEST(a_deleted_projects_key_is_destroyed_when_its_grace_time_ends)
+{
+    ApiReply reply = make("/v1/projects", "{\"name\":\"doomed\"}");
+    Str id = api_member(&reply, "id");
+    make("/v1/projects/doomed/secrets", sealed_body(arena_c(api->arena, id), STR("https://api.openai.com"), "k",
+                                            uuid_v7(time_now()), "sk-0123456789abcdef")
+                                            .ptr);
+    STATUS(api_delete(api, api->owner_a, "/v1/projects/doomed"), 200);
+    const char *keys =
+        "select count(*) from reeve.project_key k join reeve.project p on p.id = k.project and p.name = 'doomed'";
+    pg_sql(api->arena, &api->database, "worker", "select projects_purge(now())");
+    CHECK_STR(str_first(pg_sql(api->arena, &api->database, "super", keys), 1), "1");
+    pg_sql(api->arena, &api->database, "super", "update reeve.project set purge_at = now() where name = 'doomed'");
+    pg_sql(api->arena, &api->database, "worker", "select projects_purge(now())");
+    CHECK_STR(str_first(pg_sql(api->arena, &api->database, "super", keys), 1), "0");
+    Str path = arena_fmt(api->arena, "/v1/projects/" STR_FMT "/undelete", STR_ARG(id));
+    reply = api_post(api, api->owner_a, path.ptr, "");
+    STATUS(reply, 200); /* nothing to bring back: it stays deleted */
+    CHECK_STR(api_member(&reply, "state"), "deleted");
+}
+
 TEST(every_change_leaves_a_leaf_and_asks_for_publishing)
 {
     pg_sql(api->arena, &api->database, "super", "delete from reeve.publish_queue; delete from reeve.audit_leaf");
@@ -334,6 +355,7 @@ int main(void)
         UNIT(a_workflow_is_revised_released_staged_and_rolled_back),
         UNIT(a_client_key_is_shown_once_rotated_with_overlap_and_revoked),
         UNIT(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token),
+        UNIT(a_deleted_projects_key_is_destroyed_when_its_grace_time_ends),
         UNIT(every_change_leaves_a_leaf_and_asks_for_publishing));
     api_fixture_free(&api);
     keeper_fixture_free(&keeper);
