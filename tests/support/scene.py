@@ -103,7 +103,10 @@ def http_call(port, method, path, body=None, headers=None, timeout=60):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         data = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
-        connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
+        try:
+            connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused before the whole body was sent: the answer is there
         reply = connection.getresponse()
         answer.status = reply.status
         answer.headers = {name.lower(): value for name, value in reply.getheaders()}
