@@ -42,8 +42,7 @@ typedef enum MessageType {
     MESSAGE_TYPE_COUNT,
 } MessageType;
 
-/* --- what they carry -----------------------------------------------------------------------------------------------
- */
+/* --- what they carry --- */
 
 /* A project key as the database stores it: wrapped by the KMS key of that URI; its context names the version. */
 typedef struct ProjectKeyRef {
@@ -175,8 +174,7 @@ typedef struct Empty {
     int64_t nothing; /* no field is sent */
 } Empty;
 
-/* --- codec ---------------------------------------------------------------------------------------------------------
- */
+/* --- codec --- */
 
 typedef struct WireTable WireTable;
 

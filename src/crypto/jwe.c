@@ -22,8 +22,7 @@ static Err cannot_open(void)
     return FAIL(ERR_SEALED, "cannot-open", "The sealed text cannot be opened.");
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 static json_t *header_start(Str alg)
 {
@@ -74,8 +73,7 @@ Err jwe_seal_dir(Arena *arena, const Secret *key, Str typ, const json_t *header_
     return write_compact(arena, key->ptr, header, plain, ret_jwe);
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 static bool is_own_member(const char *name, const char *const *own)
 {
@@ -162,8 +160,7 @@ Err jwe_header(Arena *arena, Str jwe, json_t **ret_header)
     return jose_header_parse(arena, parts[0], ret_header);
 }
 
-/* --- ECDH-ES -------------------------------------------------------------------------------------------------------
- */
+/* --- ECDH-ES --- */
 
 static size_t put_prefixed(uint8_t *out, Bytes value)
 {

@@ -174,8 +174,7 @@ Err x25519_from_jwk(const json_t *jwk, PublicKey *ret_key)
     return public_from_jwk(&curve_x25519, jwk, ret_key);
 }
 
-/* --- private -------------------------------------------------------------------------------------------------------
- */
+/* --- private --- */
 
 /* Written by hand into guarded memory: a JSON library would leave copies of "d". */
 static Err private_jwk(const Curve *curve, const KeyPair *pair, Secret *ret_text)

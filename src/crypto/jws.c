@@ -89,8 +89,7 @@ Err jws_peek(Arena *arena, Str jws, Str *ret_payload)
     return decode_payload(arena, parts[1], ret_payload);
 }
 
-/* --- general JSON serialisation ------------------------------------------------------------------------------------
- */
+/* --- general JSON serialisation --- */
 
 static void append_signature(Arena *arena, json_t *signatures, const KeyPair *pair, Str typ, Str payload)
 {

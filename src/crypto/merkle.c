@@ -68,8 +68,7 @@ Err merkle_edge_load(uint64_t size, Bytes bytes, MerkleEdge *ret_edge)
     return OK;
 }
 
-/* --- proofs over all leaves ----------------------------------------------------------------------------------------
- */
+/* --- proofs over all leaves --- */
 
 /* The largest power of two below n (n > 1). */
 static uint64_t split_of(uint64_t n)
@@ -155,8 +154,7 @@ Err merkle_consistency(
     return OK;
 }
 
-/* --- verification (RFC 9162, 2.1.3.2 and 2.1.4.2) -------------------------------------------------------------------
- */
+/* --- verification (RFC 9162, 2.1.3.2 and 2.1.4.2) --- */
 
 static Err bad_proof(void)
 {

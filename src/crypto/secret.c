@@ -96,8 +96,7 @@ void secret_wipe(void *ptr, size_t len)
         sodium_memzero(ptr, len);
 }
 
-/* --- files ---------------------------------------------------------------------------------------------------------
- */
+/* --- files --- */
 
 typedef struct File {
     int fd;
@@ -178,8 +177,7 @@ Secret secret_from_passphrase(Bytes passphrase, const uint8_t *salt)
     return key;
 }
 
-/* --- slab ----------------------------------------------------------------------------------------------------------
- */
+/* --- slab --- */
 
 struct SecretSlab {
     uint8_t *memory;

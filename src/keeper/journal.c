@@ -68,8 +68,7 @@ struct Journal {
     size_t certificate_count, certificate_capacity;
 };
 
-/* --- what follows from receipts ------------------------------------------------------------------------------------
- */
+/* --- what follows from receipts --- */
 
 static FleetMark *fleet_mark(Journal *j, Uuid fleet)
 {
@@ -178,8 +177,7 @@ static void apply(Journal *j, const Receipt *receipt, Bytes bytes)
         mark_certificate(j, receipt->fleet, receipt->data_plane, receipt->subject, receipt->keys);
 }
 
-/* --- frames --------------------------------------------------------------------------------------------------------
- */
+/* --- frames --- */
 
 static void frame_add(Buf *out, FrameType type, Bytes payload)
 {
@@ -321,8 +319,7 @@ static Err replay(Journal *j, Bytes file, size_t *ret_good)
     return OK;
 }
 
-/* --- opening -------------------------------------------------------------------------------------------------------
- */
+/* --- opening --- */
 
 static Err cannot_write(void)
 {
@@ -449,8 +446,7 @@ void journal_free(Journal **journal)
     *journal = NULL;
 }
 
-/* --- appending -----------------------------------------------------------------------------------------------------
- */
+/* --- appending --- */
 
 static void sign_head(Journal *j, const Chain *chain, Buf *out)
 {
@@ -542,8 +538,7 @@ Err journal_append(Journal *journal, Receipt *receipt, Uuids revoked)
     return err;
 }
 
-/* --- asking --------------------------------------------------------------------------------------------------------
- */
+/* --- asking --- */
 
 JournalHead journal_head(Journal *journal)
 {

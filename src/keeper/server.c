@@ -84,8 +84,7 @@ struct KeeperServer {
     size_t worker_count;
 };
 
-/* --- connections ---------------------------------------------------------------------------------------------------
- */
+/* --- connections --- */
 
 /* With the lock held. */
 static void connection_end(Connection *c)
@@ -141,8 +140,7 @@ static void accept_one(KeeperServer *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* --- answers -------------------------------------------------------------------------------------------------------
- */
+/* --- answers --- */
 
 static bool send_whole(int fd, Str packet)
 {
@@ -175,8 +173,7 @@ static bool answer(Connection *c, MessageHeader header, Err err, const void *rep
     return sent;
 }
 
-/* --- workers -------------------------------------------------------------------------------------------------------
- */
+/* --- workers --- */
 
 static void run_job(KeeperServer *s, Job *job)
 {
@@ -218,8 +215,7 @@ static void *worker_main(void *argument)
     }
 }
 
-/* --- the reader ----------------------------------------------------------------------------------------------------
- */
+/* --- the reader --- */
 
 static Err parse_job(const KeeperServer *s, Bytes packet, Job *job)
 {
@@ -330,8 +326,7 @@ static bool serve_once(KeeperServer *s)
     return false;
 }
 
-/* --- life ----------------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 static Err listen_at(KeeperServer *s)
 {

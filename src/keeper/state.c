@@ -53,8 +53,7 @@ Str keeper_path(Arena *arena, const KeeperConfig *config, const char *name)
     return arena_fmt(arena, STR_FMT "/%s", STR_ARG(config->state_dir), name);
 }
 
-/* --- KMSs ----------------------------------------------------------------------------------------------------------
- */
+/* --- KMSs --- */
 
 static Err bad_state(void)
 {
@@ -105,8 +104,7 @@ static Err meet_kms(Arena *arena, const KeeperConfig *config, Str uri, json_t *r
     return OK;
 }
 
-/* --- keys ----------------------------------------------------------------------------------------------------------
- */
+/* --- keys --- */
 
 static Err seal_key(Arena *arena, const Secret *state_key, const KeyKind *kind, const KeyPair *pair, Str *ret_text)
 {
@@ -151,8 +149,7 @@ static Err write_public(Arena *arena, const KeeperConfig *config, KeeperKeys *ke
     return file_write_atomic(keeper_path(arena, config, "keeper-keys.json"), json_write_pretty(arena, all), 0644);
 }
 
-/* --- init ----------------------------------------------------------------------------------------------------------
- */
+/* --- init --- */
 
 static Err make_keys(Arena *arena, const KeeperConfig *config, Kms *kms, json_t *state, KeeperKeys *keys)
 {
@@ -256,8 +253,7 @@ Err keeper_init(Arena *arena, const KeeperConfig *config)
     return state_exists(arena, config) ? init_again(arena, config) : init_new(arena, config);
 }
 
-/* --- start ---------------------------------------------------------------------------------------------------------
- */
+/* --- start --- */
 
 static Err open_all(Arena *arena, const KeeperConfig *config, const json_t *state, KmsList *list)
 {

@@ -116,8 +116,7 @@ static Err open_delivered(const Secret *fleet_key, const SecretPlace *place, Str
     return OK;
 }
 
-/* --- what works ----------------------------------------------------------------------------------------------------
- */
+/* --- what works --- */
 
 TEST(secret_travels_from_the_cli_to_an_enrolled_gateway)
 {
@@ -179,8 +178,7 @@ TEST(plaintext_is_taken_in_where_the_caller_may_send_it)
     expect_err(keeper_secret_intake(client, arena, &ask, &taken), "keeper-request");
 }
 
-/* --- another's secret ----------------------------------------------------------------------------------------------
- */
+/* --- another's secret --- */
 
 TEST(swapped_ids_keys_and_envelopes_do_not_open)
 {
@@ -264,8 +262,7 @@ TEST(client_sealed_secret_is_taken_in_at_its_place_only)
     expect_err(keeper_secret_intake(client, arena, &ask, &taken), "cannot-open");
 }
 
-/* --- enrolment -----------------------------------------------------------------------------------------------------
- */
+/* --- enrolment --- */
 
 TEST(control_plane_cannot_enrol_itself)
 {
@@ -399,8 +396,7 @@ TEST(wrapped_keys_go_to_allowed_kms_keys_only)
         "kms-not-allowed");
 }
 
-/* --- signatures ----------------------------------------------------------------------------------------------------
- */
+/* --- signatures --- */
 
 static Manifest a_manifest(Uuid fleet)
 {
@@ -509,8 +505,7 @@ TEST(hello_says_what_is_not_for_production)
     assert_true(str_contains(hello.intake_jwk, STR("X25519")));
 }
 
-/* --- packets -------------------------------------------------------------------------------------------------------
- */
+/* --- packets --- */
 
 static int raw_connection(void)
 {
@@ -612,8 +607,7 @@ TEST(many_requests_at_once_are_all_answered)
     close(fd);
 }
 
-/* --- receipts and restarts -----------------------------------------------------------------------------------------
- */
+/* --- receipts and restarts --- */
 
 /* Every receipt from `after` on, its chain checked; the last position. */
 static int64_t check_receipts(int64_t after, Uuid *io_boot, Digest *io_head)
@@ -776,8 +770,7 @@ TEST(second_keeper_on_one_state_directory_is_refused)
     expect_ok(keeper_hello(client, arena, &hello)); /* the first is not disturbed */
 }
 
-/* --- starting ------------------------------------------------------------------------------------------------------
- */
+/* --- starting --- */
 
 static Str folder_listing(void)
 {

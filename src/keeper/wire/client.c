@@ -48,8 +48,7 @@ static Err unavailable(void)
     return err;
 }
 
-/* --- the reader ----------------------------------------------------------------------------------------------------
- */
+/* --- the reader --- */
 
 static void deliver(KeeperClient *client, Bytes packet)
 {
@@ -106,8 +105,7 @@ static void *reader_main(void *argument)
     return NULL;
 }
 
-/* --- life ----------------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 KeeperClient *keeper_client_open(Str path)
 {
@@ -149,8 +147,7 @@ void keeper_client_deadline(KeeperClient *client, int64_t milliseconds)
     client->deadline_ms = milliseconds;
 }
 
-/* --- one call ------------------------------------------------------------------------------------------------------
- */
+/* --- one call --- */
 
 /* With the lock held. */
 static Err connect_when_needed(KeeperClient *client)
@@ -280,8 +277,7 @@ static Err exchange(KeeperClient *client, Arena *arena, unsigned type, const voi
     return OK;
 }
 
-/* --- the calls -----------------------------------------------------------------------------------------------------
- */
+/* --- the calls --- */
 
 Err keeper_hello(KeeperClient *client, Arena *arena, Hello *ret_hello)
 {

@@ -74,8 +74,7 @@ struct WireTable {
 #define RECEIPT_MAX 1536
 #define URIS_MAX 64
 
-/* --- tables --------------------------------------------------------------------------------------------------------
- */
+/* --- tables --- */
 
 static const WireTable empty_table = { .fields = NULL, .count = 0, .size = sizeof(Empty) };
 
@@ -257,8 +256,7 @@ const MessageKind *message_kind(unsigned type)
     return type == MESSAGE_NONE || type >= MESSAGE_TYPE_COUNT ? NULL : &kinds[type];
 }
 
-/* --- verbs of the kinds --------------------------------------------------------------------------------------------
- */
+/* --- verbs of the kinds --- */
 
 typedef struct Decoding {
     Arena *arena;
@@ -463,8 +461,7 @@ static const struct {
 
 _Static_assert(sizeof(Time) == sizeof(int64_t), "a Time is read as the integer it holds");
 
-/* --- packets -------------------------------------------------------------------------------------------------------
- */
+/* --- packets --- */
 
 Err message_parse(Bytes packet, MessageHeader *ret_header, Bytes *ret_body)
 {
@@ -532,8 +529,7 @@ Err message_write(MessageHeader header, const WireTable *table, const void *ptr,
     return OK;
 }
 
-/* --- errors --------------------------------------------------------------------------------------------------------
- */
+/* --- errors --- */
 
 typedef struct ErrorBody {
     Str code;
@@ -571,8 +567,7 @@ Err message_error(Arena *arena, MessageHeader header, Bytes body)
     };
 }
 
-/* --- receipts ------------------------------------------------------------------------------------------------------
- */
+/* --- receipts --- */
 
 static const char receipt_label[] = "reeve-receipt-1";
 

@@ -84,8 +84,7 @@ KeySet root_keys(const Root *root, const char *role)
     die("a root has no role \"%s\"", role);
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 static void keys_release(RolesDocument *roles)
 {
@@ -130,8 +129,7 @@ Err root_sign(Arena *arena, Str jws, const KeyPair *signer, Str *ret_jws)
     return jws_add_signature(arena, jws, signer, STR(ROOT_TYP), ret_jws);
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 static Err refuse_role(Arena *arena, const char *role, const char *member, const char *detail)
 {

@@ -39,8 +39,7 @@ static Str sign_document(
         }                                                                                                              \
     }
 
-/* --- join certificate ----------------------------------------------------------------------------------------------
- */
+/* --- join certificate --- */
 
 typedef struct JoinDocument {
     int64_t v;
@@ -111,8 +110,7 @@ Err join_cert_verify(Arena *arena, Str jws, KeySet enrol, Uuid installation, Tim
     return OK;
 }
 
-/* --- enrolment request ---------------------------------------------------------------------------------------------
- */
+/* --- enrolment request --- */
 
 typedef struct EnrolDocument {
     int64_t v;
@@ -171,8 +169,7 @@ Err enrol_request_verify(Arena *arena, Str jws, const JoinCert *cert, EnrolReque
     return OK;
 }
 
-/* --- generation ----------------------------------------------------------------------------------------------------
- */
+/* --- generation --- */
 
 typedef struct GenerationDocument {
     int64_t v;
@@ -227,8 +224,7 @@ Err generation_verify(Arena *arena, Str jws, KeySet enrol, Uuid installation, Ge
     return OK;
 }
 
-/* --- assertion -----------------------------------------------------------------------------------------------------
- */
+/* --- assertion --- */
 
 typedef struct AssertionDocument {
     int64_t v;
@@ -320,8 +316,7 @@ Err assertion_verify(
     return OK;
 }
 
-/* --- join token ----------------------------------------------------------------------------------------------------
- */
+/* --- join token --- */
 
 typedef struct TokenDocument {
     Str url;

@@ -46,8 +46,7 @@ static Str signed_text(void)
     return jws_sign(arena, &signer, STR("reeve-test+jws"), STR("{\"v\":1}"));
 }
 
-/* --- keys ----------------------------------------------------------------------------------------------------------
- */
+/* --- keys --- */
 
 /* The key of RFC 8037, A.1, its thumbprint of A.3 and the signature of A.4. */
 static const char rfc8037_key[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\","
@@ -153,8 +152,7 @@ TEST(one_point_has_one_spelling)
     expect_err(ed25519_point("f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"), "jwk-point");
 }
 
-/* --- JWS -----------------------------------------------------------------------------------------------------------
- */
+/* --- JWS --- */
 
 TEST(jws_gives_back_what_was_signed)
 {
@@ -277,8 +275,7 @@ TEST(jws_with_s_beyond_the_order_is_refused)
         "jose-signature");
 }
 
-/* --- general JWS ---------------------------------------------------------------------------------------------------
- */
+/* --- general JWS --- */
 
 static Str general(const KeyPair *a, const KeyPair *b)
 {
@@ -352,8 +349,7 @@ TEST(general_jws_with_a_bad_signature_of_a_known_key_is_refused_whole)
         "jose-signature");
 }
 
-/* --- JWE -----------------------------------------------------------------------------------------------------------
- */
+/* --- JWE --- */
 
 static json_t *bound(const char *project, int version)
 {

@@ -124,8 +124,7 @@ TEST(rewritten_history_has_no_consistency_proof)
     expect_err(merkle_verify_consistency(13, old_root, 20, forged, proof, count), "merkle-proof");
 }
 
-/* --- checkpoints ---------------------------------------------------------------------------------------------------
- */
+/* --- checkpoints --- */
 
 static Checkpoint head(void)
 {
