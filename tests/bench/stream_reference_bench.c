@@ -120,8 +120,8 @@ int main(int argc, char **argv)
         die("usage: bench_stream_reference PORT STREAMS EVENTS KEY BODY");
     struct rlimit files = { 65536, 65536 };
     setrlimit(RLIMIT_NOFILE, &files);
-    uint16_t port = (uint16_t)atoi(argv[1]);
-    size_t count = (size_t)atoi(argv[2]), open = count;
+    uint16_t port = (uint16_t)strtoul(argv[1], NULL, 10);
+    size_t count = strtoul(argv[2], NULL, 10), open = count;
     Stream *streams = MEM_NEW(Stream, count);
     char head[1024];
     snprintf(head, sizeof head,
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     while (open > 0 && monotonic_us() < give_up_us)
         for (int n = epoll_wait(epoll_fd, ready, 256, 1000), e = 0; e < n; e++)
             serve(ready[e].data.ptr, epoll_fd, &open);
-    report(streams, count, (size_t)atoi(argv[3]));
+    report(streams, count, strtoul(argv[3], NULL, 10));
     mem_free(streams);
     return 0;
 }

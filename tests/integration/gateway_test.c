@@ -67,7 +67,7 @@ static void start_sim(void)
     }
     for (int i = 0; i < 2000 && file_read(stage.arena, port_file, 16, &text).kind != ERR_NONE; i++)
         sleep_ms(5);
-    stage.provider = arena_fmt(stage.arena, "http://127.0.0.1:%d", atoi(arena_c(stage.arena, text)));
+    stage.provider = arena_fmt(stage.arena, "http://127.0.0.1:" STR_FMT, STR_ARG(str_trim(text)));
 }
 
 static HttpReply fetch(const char *method, Str url, const Header *headers, size_t count, Str body)

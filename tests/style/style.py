@@ -145,13 +145,13 @@ class Floors:
 
     def of_header(self, header):
         """The floor of include/<floor>/<noun>.h. Floors in sub-folders (snapshot/wire) share one include folder: there
-        the source of the same noun decides, and a header without one belongs to the lowest of them."""
+        the sub-folder of that name or the source of the same noun decides; another header belongs to the lowest."""
         folder, name = os.path.split(header)
         folder = "libreeve" if folder == "reeve" else folder
         if header == "store/sql.h":
             return "sql"
         mine = {each: floor for each, floor in self.folders.items() if each == folder or each.startswith(folder + "/")}
-        for each in self.nouns.get(name[:-2], []):
+        for each in [f"{folder}/{name[:-2]}", *self.nouns.get(name[:-2], [])]:
             if each in mine:
                 return mine[each]
         return min(mine.values(), key=lambda floor: len(self.below(floor)), default=None)
