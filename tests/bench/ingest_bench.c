@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ROUNDS 3
-#define BATCH 250
+#define ROUNDS 5 /* and one before them that is not counted: caches, prepared plans, the first pages of files */
+#define BATCH 500
 
 static int by_value(const void *a, const void *b)
 {
@@ -41,7 +41,8 @@ int main(int argc, char **argv)
     EventMix mix = event_mix(1, PG_ORG_A, PG_ORG_B, time_add_s(time_now(), -7200));
     mix.plain = true;
     double ratios[ROUNDS], ours_s[ROUNDS], raw_s[ROUNDS];
-    for (size_t round = 0; round < ROUNDS; round++) {
+    for (size_t turn = 0; turn <= ROUNDS; turn++) {
+        size_t round = turn == 0 ? 0 : turn - 1;
         _cleanup_(arena_free) Arena *own = arena_new();
         Strs batches = batches_make(own, &mix, events);
         ledger_empty(&database);
@@ -51,8 +52,8 @@ int main(int argc, char **argv)
         raw_s[round] = raw_rows_insert(super, rows);
         raw_rows_free(&rows);
         ratios[round] = raw_s[round] / ours_s[round];
-        fprintf(stderr, "round %zu: %.0f events/s over HTTP, %.0f raw, %.2f\n", round + 1,
-            (double)events / ours_s[round], (double)events / raw_s[round], ratios[round]);
+        fprintf(stderr, "round %zu: %.0f events/s over HTTP, %.0f raw, %.2f\n", turn, (double)events / ours_s[round],
+            (double)events / raw_s[round], ratios[round]);
     }
     qsort(ratios, ROUNDS, sizeof(double), by_value);
     qsort(ours_s, ROUNDS, sizeof(double), by_value);
