@@ -48,6 +48,7 @@ Uuid noun_id(const Noun *noun, const void *item)
 
 Err audit(Ctx *ctx, const char *action, const char *prefix, Uuid id, json_t *detail)
 {
+    json_object_del(detail, "hint"); /* the log is for ever: not even four characters of a key stand in it */
     Err err = audit_append(ctx->db, ctx->arena, action, prefix, id, ctx->project, detail);
     json_release(&detail);
     return err;

@@ -135,6 +135,16 @@ TEST(a_secret_is_taken_in_sealed_rotated_with_overlap_and_never_shown)
     CHECK_STR(str_trim(str_first(found, 1)), "0");
 }
 
+TEST(the_api_cannot_read_back_what_it_sealed_and_the_log_holds_no_part_of_a_key)
+{
+    Str output;
+    CHECK(!pg_sql_try(api->arena, &api->database, "api", "select envelope from reeve.secret_version", &output));
+    CHECK(str_contains(output, STR("permission denied")));
+    Str leaves = pg_sql(api->arena, &api->database, "super",
+        "select count(*) from reeve.audit_leaf where convert_from(bytes, 'UTF8') like '%hint%'");
+    CHECK_STR(str_first(leaves, 1), "0");
+}
+
 TEST(a_key_sealed_for_another_place_is_refused)
 {
     ApiReply reply = make("/v1/projects", "{\"name\":\"elsewhere\"}");
@@ -351,6 +361,7 @@ int main(void)
         UNIT(a_project_is_archived_restored_deleted_and_brought_back),
         UNIT(service_accounts_tokens_and_bindings_give_and_take_access),
         UNIT(a_secret_is_taken_in_sealed_rotated_with_overlap_and_never_shown),
+        UNIT(the_api_cannot_read_back_what_it_sealed_and_the_log_holds_no_part_of_a_key),
         UNIT(a_key_sealed_for_another_place_is_refused), UNIT(a_connection_keeps_its_secrets_origin),
         UNIT(a_workflow_is_revised_released_staged_and_rolled_back),
         UNIT(a_client_key_is_shown_once_rotated_with_overlap_and_revoked),
