@@ -63,6 +63,8 @@ typedef struct Read {
     const Stmt *stmt;
     const FieldTable *table;
     bool list;
+    /* Answers otherwise than by the row: row is zeroed when nothing was found. May park; ctx->db is not to be used. */
+    Err (*answer)(Ctx *ctx, const struct Req *req, struct Reply *reply, const void *row, bool found);
 } Read;
 
 typedef struct ReadIn {
@@ -88,6 +90,8 @@ typedef struct Route {
     DbRole role;
     const char *says; /* one sentence for the API reference */
     const Read *read;
+    /* Answers from memory what the database answered a moment ago to the same credential; false: ask it. */
+    bool (*quick)(Ctx *ctx, const Req *req, Reply *reply);
     Handler look, prepare, commit;
     const Noun *noun;            /* for noun_post, noun_patch and noun_delete */
     const FieldTable *body;      /* of the request: for the API reference; req_body names it again */

@@ -4,7 +4,8 @@
  */
 #include "api/snapshot.h"
 
-#include "api/route.h"
+#include "call.h"
+
 #include "base/config.h"
 #include "base/log.h"
 #include "keeper/client.h"
@@ -29,7 +30,7 @@
 
 typedef struct SnapshotRow {
     Uuid fleet;
-    int64_t after, wait, seq, generation;
+    int64_t seq, generation;
     Str jws, kms_uri, cert, request, state, code, detail, pointer, nothing;
     Bytes digest, body, wrapped;
     int64_t version;
@@ -38,7 +39,6 @@ typedef struct SnapshotRow {
 
 static const Field snapshot_row_fields[] = {
     FIELD(SnapshotRow, fleet, .internal = true),
-    FIELD(SnapshotRow, after, .internal = true),
     FIELD(SnapshotRow, seq, .internal = true),
     FIELD(SnapshotRow, generation, .internal = true),
     FIELD(SnapshotRow, jws, .internal = true),
@@ -55,12 +55,6 @@ static const Field snapshot_row_fields[] = {
     FIELD(SnapshotRow, wrapped, .internal = true),
 };
 static const FieldTable ROW_FIELDS = FIELD_TABLE(SnapshotRow, snapshot_row_fields);
-
-static const Field poll_fields[] = {
-    FIELD(SnapshotRow, after, .min = 0, .max = WIRE_INT_MAX, .doc = "The number of the active manifest; 0: none."),
-    FIELD(SnapshotRow, wait, .min = 0, .max = POLL_WAIT_S_MAX, .doc = "Seconds to wait for a newer one."),
-};
-static const FieldTable POLL_FIELDS = FIELD_TABLE(SnapshotRow, poll_fields);
 
 static const Field root_query_fields[] = {
     FIELD(SnapshotRow, version, .min = 0, .max = WIRE_INT_MAX, .doc = "Which root; without it the newest."),
@@ -133,28 +127,128 @@ static void keep_heartbeat(const Heartbeat *heartbeat, Str jws)
     pthread_mutex_unlock(&heartbeats.lock);
 }
 
+/* --- objects that were just read, for the rest of the fleet that asks for the same --- */
+
+/*
+ * Immutable bytes by (fleet, digest), and credentials that the database let in a moment ago. Both are forgotten when
+ * any fleet's manifest changes (a revocation and a fleet's loss of an organization are such changes), so nothing is
+ * answered from here that the database would refuse now.
+ */
+#define SHELF_OBJECTS 4096
+#define SHELF_BYTES_MAX ((size_t)64 * 1024 * 1024)
+#define SHELF_CALLERS 4096
+#define CALLER_GOOD_US (2 * US_PER_S)
+
+typedef struct ShelfObject {
+    Uuid fleet;
+    Digest digest;
+    Str body;
+} ShelfObject;
+
+typedef struct ShelfCaller {
+    Digest credential;
+    Uuid fleet;
+    int64_t until_us;
+} ShelfCaller;
+
+static struct {
+    pthread_mutex_t lock;
+    Arena *arena;
+    ShelfObject *objects;
+    ShelfCaller *callers;
+    size_t bytes;
+} shelf = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* With the lock held. */
+static void shelf_empty(void)
+{
+    if (shelf.arena == NULL)
+        shelf.arena = arena_new();
+    arena_clear(shelf.arena);
+    shelf.objects = NEW(shelf.arena, ShelfObject, SHELF_OBJECTS);
+    shelf.callers = NEW(shelf.arena, ShelfCaller, SHELF_CALLERS);
+    shelf.bytes = 0;
+}
+
+static void shelf_forget(void)
+{
+    pthread_mutex_lock(&shelf.lock);
+    shelf_empty();
+    pthread_mutex_unlock(&shelf.lock);
+}
+
+static size_t place_of(Digest digest, size_t places)
+{
+    return ((size_t)digest.b[0] << 16 | (size_t)digest.b[1] << 8 | digest.b[2]) % places;
+}
+
+static void shelf_let_in(const Req *req, Uuid fleet)
+{
+    pthread_mutex_lock(&shelf.lock);
+    if (shelf.callers == NULL)
+        shelf_empty();
+    shelf.callers[place_of(req->credential, SHELF_CALLERS)] =
+        (ShelfCaller){ .credential = req->credential, .fleet = fleet, .until_us = monotonic_us() + CALLER_GOOD_US };
+    pthread_mutex_unlock(&shelf.lock);
+}
+
+static void shelf_put(Uuid fleet, Digest digest, Str body)
+{
+    pthread_mutex_lock(&shelf.lock);
+    if (shelf.objects == NULL || shelf.bytes + body.len > SHELF_BYTES_MAX)
+        shelf_empty();
+    if (body.len <= SHELF_BYTES_MAX / 16) {
+        shelf.objects[place_of(digest, SHELF_OBJECTS)] =
+            (ShelfObject){ .fleet = fleet, .digest = digest, .body = arena_str(shelf.arena, body) };
+        shelf.bytes += body.len;
+    }
+    pthread_mutex_unlock(&shelf.lock);
+}
+
+static bool shelf_find(Arena *arena, const Req *req, Digest digest, Str *ret_body)
+{
+    bool found = false;
+    pthread_mutex_lock(&shelf.lock);
+    if (shelf.objects != NULL) {
+        const ShelfCaller *caller = &shelf.callers[place_of(req->credential, SHELF_CALLERS)];
+        const ShelfObject *object = &shelf.objects[place_of(digest, SHELF_OBJECTS)];
+        found = monotonic_us() < caller->until_us && digest_eq(caller->credential, req->credential) &&
+                object->body.ptr != NULL && digest_eq(object->digest, digest) && uuid_eq(object->fleet, caller->fleet);
+        if (found)
+            *ret_body = arena_str(arena, object->body);
+    }
+    pthread_mutex_unlock(&shelf.lock);
+    return found;
+}
+
 /* --- the manifest --- */
 
-/* The newest manifest when it is newer; else the call waits, and at the end of the wait gets a heartbeat. */
-static Err look_manifest(Ctx *ctx, const Req *req, Reply *reply)
+/* The query's members, by the names a declarative read binds. */
+static const Field poll_fields[] = {
+    FIELD_AS(ReadIn, after_number, "after", .min = 0, .max = WIRE_INT_MAX,
+        .doc = "The number of the active manifest; 0: none."),
+    FIELD_AS(ReadIn, limit, "wait", .min = 0, .max = POLL_WAIT_S_MAX, .doc = "Seconds to wait for a newer one."),
+};
+static const FieldTable POLL_FIELDS = FIELD_TABLE(ReadIn, poll_fields);
+
+/* The newest manifest when it is newer; else the call waits, and at the end of the wait gets a heartbeat. The time that
+ * a heartbeat states was taken before the read: it vouches for what was read after it. */
+static Err answer_manifest(Ctx *ctx, const Req *req, Reply *reply, const void *read, bool found)
 {
-    SnapshotRow row = { 0 };
-    TRY(req_query(req, &POLL_FIELDS, &row));
-    Time now = time_now(); /* before the read: a heartbeat states it, and vouches for what is read after it */
-    SnapshotRow newest = { 0 };
-    Err err = db_one(ctx->db, ctx->arena, &SQL_SNAPSHOT_NEWEST, REC(&ROW_FIELDS, &row), REC(&ROW_FIELDS, &newest));
-    if (err.kind != ERR_NONE && err.kind != ERR_NOT_FOUND)
-        return err;
-    bool over = row.wait == 0 || req_timed_out(req);
+    const SnapshotRow newest = *(const SnapshotRow *)read;
+    ReadIn asked = { 0 };
+    TRY(req_query(req, &POLL_FIELDS, &asked));
+    bool over = asked.limit == 0 || req_timed_out(req);
+    shelf_let_in(req, ctx->who.fleet);
     if (newest.jws.ptr != NULL) {
         reply_raw(reply, "application/jose", newest.jws);
         return OK;
     }
     if (!over) {
-        reply_park(reply, ctx->who.fleet, row.wait * US_PER_S);
+        reply_park(reply, ctx->who.fleet, asked.limit * US_PER_S);
         return OK;
     }
-    if (err.kind == ERR_NOT_FOUND || newest.seq != row.after) {
+    if (!found || newest.seq != asked.after_number) {
         reply_none(reply); /* nothing was published for this fleet, or the caller is ahead of us */
         return OK;
     }
@@ -162,8 +256,8 @@ static Err look_manifest(Ctx *ctx, const Req *req, Reply *reply)
     *heartbeat = (Heartbeat){ .installation = ctx->installation,
         .fleet = ctx->who.fleet,
         .seq = newest.seq,
-        .now = now,
-        .expires = time_add_s(now, HEARTBEAT_TTL_S) };
+        .now = ctx->now,
+        .expires = time_add_s(ctx->now, HEARTBEAT_TTL_S) };
     if (newest.digest.len == sizeof heartbeat->manifest.b)
         memcpy(heartbeat->manifest.b, newest.digest.ptr, newest.digest.len);
     ctx->state = heartbeat;
@@ -187,6 +281,12 @@ static Err sign_heartbeat(Ctx *ctx, const Req *req, Reply *reply)
 
 /* --- objects --- */
 
+static void give_object(Reply *reply, Str body)
+{
+    reply_header(reply, STR("Cache-Control"), STR("private, max-age=31536000, immutable"));
+    reply_raw(reply, "application/json", body);
+}
+
 static Err look_object(Ctx *ctx, const Req *req, Reply *reply)
 {
     Digest digest;
@@ -199,9 +299,19 @@ static Err look_object(Ctx *ctx, const Req *req, Reply *reply)
     if (err.kind == ERR_INVALID || err.kind == ERR_NOT_FOUND)
         return no_such("object-unknown", "There is no such object for this fleet.");
     TRY(err);
-    reply_header(reply, STR("Cache-Control"), STR("private, max-age=31536000, immutable"));
-    reply_raw(reply, "application/json", bytes_str(row.body));
+    shelf_put(ctx->who.fleet, digest, bytes_str(row.body));
+    give_object(reply, bytes_str(row.body));
     return OK;
+}
+
+static bool quick_object(Ctx *ctx, const Req *req, Reply *reply)
+{
+    Digest digest;
+    Str body = STR("");
+    if (digest_parse(req_path(req, "sha256"), &digest).kind != ERR_NONE || !shelf_find(ctx->arena, req, digest, &body))
+        return false;
+    give_object(reply, body);
+    return true;
 }
 
 /* --- the root and its chain --- */
@@ -271,14 +381,16 @@ static Err post_ack(Ctx *ctx, const Req *req, Reply *reply)
     return OK;
 }
 
+static const Read read_manifest = { .stmt = &SQL_SNAPSHOT_NEWEST, .table = &ROW_FIELDS, .answer = answer_manifest };
+
 extern const Route SNAPSHOT_ROUTES[];
 const Route SNAPSHOT_ROUTES[] = {
     ROUTE(GET, "/v1/snapshot/manifest", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
         .says = "Wait for a manifest newer than `after`; at the end of the wait a signed heartbeat.",
-        .look = look_manifest, .prepare = sign_heartbeat, .query = &POLL_FIELDS, .media = "application/jose"),
+        .read = &read_manifest, .prepare = sign_heartbeat, .query = &POLL_FIELDS, .media = "application/jose"),
     ROUTE(GET, "/v1/objects/{sha256}", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
-        .says = "A shard or object of the caller's fleet, by the digest of its bytes.", .look = look_object,
-        .media = "application/json"),
+        .says = "A shard or object of the caller's fleet, by the digest of its bytes.", .quick = quick_object,
+        .look = look_object, .media = "application/json"),
     ROUTE(GET, "/v1/snapshot/root", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
         .says = "A root of the chain, by version.", .look = look_root, .query = &ROOT_QUERY_FIELDS,
         .media = "application/jose+json"),
@@ -321,6 +433,14 @@ static Err read_heads(ManifestWatch *watch, Arena *arena, List *ret_heads)
     return db_list(lease.db, arena, &SQL_SNAPSHOT_HEADS, REC(&ROW_FIELDS, &in), &ROW_FIELDS, ret_heads);
 }
 
+static bool heads_moved(const ManifestWatch *watch, List heads)
+{
+    for (size_t i = 0; i < heads.count; i++)
+        if (LIST_AT(SnapshotRow, heads, i)->seq != seen(watch, LIST_AT(SnapshotRow, heads, i)->fleet))
+            return true;
+    return heads.count != watch->head_count;
+}
+
 static Err wake_who_waits(ManifestWatch *watch)
 {
     List heads = { 0 };
@@ -330,6 +450,8 @@ static Err wake_who_waits(ManifestWatch *watch)
         arena_free(&arena);
         return FAIL(ERR_UNAVAILABLE, "heads-unread", "The newest manifests could not be read.");
     }
+    if (heads_moved(watch, heads))
+        shelf_forget();
     for (size_t i = 0; i < heads.count; i++) {
         const SnapshotRow *head = LIST_AT(SnapshotRow, heads, i);
         if (head->seq > seen(watch, head->fleet))

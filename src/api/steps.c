@@ -165,6 +165,8 @@ static Err run_read(Call *call, Ctx *ctx)
     TRY(db_pipeline(ctx->db, ctx->arena, calls, COUNT_OF(calls)));
     begin_out(&begin, call, ctx);
     TRY(authorise(call, &begin, ctx));
+    if (read->answer != NULL)
+        return read->answer(ctx, &call->req, &call->reply, row, found);
     if (!read->list && !found)
         return not_found();
     if (read->list)
@@ -284,11 +286,8 @@ static Err run_change(Call *call, Ctx *ctx, Pool *pool)
     return change_until_done(call, ctx, pool);
 }
 
-static Err run_get(Call *call, Ctx *ctx, Pool *pool)
+static Err run_leased(Call *call, Ctx *ctx, Pool *pool)
 {
-    bool done = false;
-    if (call->req.route->prepare != NULL) /* a read that asks the keeper */
-        return run_prepare(call, ctx, pool, &done);
     _cleanup_(db_lease_release) DbLease lease = { 0 };
     TRY(db_lease(pool, &lease));
     ctx->db = lease.db;
@@ -297,11 +296,26 @@ static Err run_get(Call *call, Ctx *ctx, Pool *pool)
     return call->req.page_token.ptr != NULL ? run_list_after(call, ctx) : run_read(call, ctx);
 }
 
+static Err run_get(Call *call, Ctx *ctx, Pool *pool)
+{
+    const Route *route = call->req.route;
+    bool done = false;
+    if (route->prepare != NULL && route->read == NULL) /* a read that asks the keeper */
+        return run_prepare(call, ctx, pool, &done);
+    TRY(run_leased(call, ctx, pool));
+    ctx->db = NULL;
+    if (route->prepare != NULL && call->reply.park_us == 0)
+        TRY(route->prepare(ctx, &call->req, &call->reply));
+    return OK;
+}
+
 static Err run_route(Call *call, Ctx *ctx)
 {
     const Route *route = call->req.route;
     if (route->no_tenant)
         return route->look(ctx, &call->req, &call->reply);
+    if (route->quick != NULL && route->quick(ctx, &call->req, &call->reply))
+        return OK;
     Pool *pool = dispatch_pool(call->dispatch, route->role);
     return route->commit != NULL ? run_change(call, ctx, pool) : run_get(call, ctx, pool);
 }

@@ -172,21 +172,26 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print_figures(const Bench *bench, int64_t *times, size_t count, int64_t *worst, size_t worst_count)
+static void print_figures(
+    const Bench *bench, int64_t *times, size_t count, int64_t *worst, int64_t *first, size_t worst_count)
 {
+    qsort(first, worst_count, sizeof *first, compare_times);
     qsort(times, count, sizeof *times, compare_times);
     qsort(worst, worst_count, sizeof *worst, compare_times);
     double p50 = (double)times[count / 2] / 1000, p99 = (double)times[count * 99 / 100] / 1000;
-    double last = (double)worst[worst_count / 2] / 1000, slowest = (double)times[count - 1] / 1000;
-    printf("%d data planes, %d changes: p50 %.1f ms, p99 %.1f ms, slowest %.1f ms; the last of %d: median %.1f ms\n",
-        bench->planes_count, bench->changes, p50, p99, slowest, bench->planes_count, last);
+    double last = (double)worst[worst_count / 2] / 1000, earliest = (double)first[worst_count / 2] / 1000;
+    double slowest = (double)times[count - 1] / 1000;
+    printf("%d data planes, %d changes: p50 %.1f ms, p99 %.1f ms, slowest %.1f ms; the first of %d: median %.1f ms, "
+           "the last: %.1f ms\n",
+        bench->planes_count, bench->changes, p50, p99, slowest, bench->planes_count, earliest, last);
     printf("{\"bench\":\"propagate\",\"figures\":["
            "{\"name\":\"p99\",\"value\":%.1f,\"unit\":\"ms\",\"goal\":250,\"better\":\"lower\"},"
            "{\"name\":\"p50\",\"value\":%.1f,\"unit\":\"ms\",\"goal\":null,\"better\":\"lower\"},"
            "{\"name\":\"slowest\",\"value\":%.1f,\"unit\":\"ms\",\"goal\":null,\"better\":\"lower\"},"
+           "{\"name\":\"first_of_all_median\",\"value\":%.1f,\"unit\":\"ms\",\"goal\":null,\"better\":\"lower\"},"
            "{\"name\":\"last_of_all_median\",\"value\":%.1f,\"unit\":\"ms\",\"goal\":null,\"better\":\"lower\"},"
            "{\"name\":\"data_planes\",\"value\":%d,\"unit\":\"\",\"goal\":200,\"better\":\"higher\"}]}\n",
-        p99, p50, slowest, last, bench->planes_count);
+        p99, p50, slowest, earliest, last, bench->planes_count);
 }
 
 static void measure(Bench *bench)
@@ -194,6 +199,7 @@ static void measure(Bench *bench)
     size_t count = 0;
     int64_t *times = NEW(bench->arena, int64_t, (size_t)bench->planes_count * (size_t)bench->changes);
     int64_t *worst = NEW(bench->arena, int64_t, (size_t)bench->changes);
+    int64_t *first = NEW(bench->arena, int64_t, (size_t)bench->changes);
     for (int c = 0; c < bench->changes; c++) {
         int64_t seq = highest(bench);
         wait_for_all(bench, seq, "before a change");
@@ -204,9 +210,10 @@ static void measure(Bench *bench)
             int64_t took = bench->planes[i].activated_us - answered;
             times[count++] = took;
             worst[c] = took > worst[c] ? took : worst[c];
+            first[c] = i == 0 || took < first[c] ? took : first[c];
         }
     }
-    print_figures(bench, times, count, worst, (size_t)bench->changes);
+    print_figures(bench, times, count, worst, first, (size_t)bench->changes);
 }
 
 /* --- life --- */

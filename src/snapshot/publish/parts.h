@@ -105,6 +105,7 @@ struct Publisher {
     _Atomic bool stopping;
     _Atomic int64_t rounds, manifests, objects, sealed, failures, last_round_us;
     int64_t swept_us;
+    int64_t claimed_until_us;
 };
 
 /* rows.c: reads, each in short transactions */

@@ -124,6 +124,7 @@ CHECKED Err pull_fetch(Puller *puller, Arena *arena, const FetchItem *items, siz
 void pull_note_signed(Puller *puller, Time signed_time);
 void pull_note_turn(Puller *puller, Err err);
 void pull_note_active(Puller *puller, const DocumentSet *set);
+CHECKED Err pull_make_durable(Puller *puller);
 void pull_queue_report(Puller *puller, ReportState state, int64_t seq, int64_t generation, Err err);
 
 /* http.c */

@@ -10,6 +10,8 @@
 
 #define BACKOFF_BASE_US (200 * US_PER_MS)
 #define BACKOFF_MAX_US (30 * US_PER_S)
+#define REPORT_AFTER_US (250 * US_PER_MS)
+#define REPORT_SPREAD_US (500 * US_PER_MS)
 #define POLL_APART_US (250 * US_PER_MS) /* between polls that brought nothing and did not wait */
 
 /* --- polling --- */
@@ -184,9 +186,13 @@ static void *report_thread(void *arg)
     Puller *puller = arg;
     while (!atomic_load(&puller->stopping)) {
         wait_for_work(puller);
+        Err err = pull_make_durable(puller);
+        /* A fleet does not speak all at once, nor while its slower members still fetch. */
+        sleep_us(puller, REPORT_AFTER_US + (int64_t)random_below(REPORT_SPREAD_US));
         if (atomic_load(&puller->stopping))
             break;
-        Err err = puller_report(puller);
+        if (err.kind == ERR_NONE)
+            err = puller_report(puller);
         cell_reap(puller->cell);
         if (err.kind != ERR_NONE)
             sleep_us(puller, backoff_us(3));

@@ -177,10 +177,14 @@ static Str report_body(Arena *arena, const Report *report, ReportState state)
     return json_write(arena, body);
 }
 
+Err pull_make_durable(Puller *puller)
+{
+    return atomic_exchange(&puller->dirty, false) ? state_sync(puller->state) : OK;
+}
+
 Err puller_report(Puller *puller)
 {
-    if (atomic_exchange(&puller->dirty, false))
-        TRY(state_sync(puller->state));
+    TRY(pull_make_durable(puller));
     Report report;
     ReportState state;
     if (!take_report(puller, &report, &state))
