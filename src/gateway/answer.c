@@ -35,7 +35,7 @@ static size_t answer_headers(Call *call, const Transfer *transfer, Header header
     headers[count++] = (Header){ STR("request-id"), exchange_request_id(call->exchange) };
     if (record->attempt_count > 0) {
         headers[count++] =
-            (Header){ STR("reeve-model"), str_from_c(record->attempts[record->attempt_count - 1].target->model) };
+            (Header){ STR("reeve-model"), str_from_c(record->attempts[record->attempt_count - 1]->target->model) };
         headers[count++] = (Header){ STR("reeve-attempts"), arena_fmt(call->arena, "%zu", record->attempt_count) };
     }
     for (size_t i = 0; i < their_count && count < ANSWER_HEADERS_MAX; i++)
@@ -65,7 +65,7 @@ static void release_answer(void *arg)
 static bool tells_the_key(Call *call, Str body)
 {
     const Truth *truth = &call->worker->options.truth;
-    const ReeveConnection *connection = call->record.attempts[call->record.attempt_count - 1].target->connection;
+    const ReeveConnection *connection = call->record.attempts[call->record.attempt_count - 1]->target->connection;
     uint8_t *slot = secret_slab_take(call->worker->slab);
     size_t len = 0;
     int64_t version;

@@ -64,7 +64,7 @@ static const ReeveRevision *revision_of(const Call *call)
 
 static AttemptRecord *current(Call *call)
 {
-    return &call->record.attempts[call->record.attempt_count - 1];
+    return call->record.attempts[call->record.attempt_count - 1];
 }
 
 static int64_t or_default(int64_t value, int64_t otherwise)
@@ -405,12 +405,12 @@ void attempt_begin(Call *call)
     for (; call->target < revision->target_count; call->target++, call->tries = 0) {
         const ReeveTarget *target = &revision->targets[call->target];
         clear_attempt(call);
-        record->attempts[record->attempt_count] = (AttemptRecord){ .target = target };
+        AttemptRecord *attempt = NEW(call->arena, AttemptRecord, 1);
+        attempt->target = target;
         call->attempt_us = monotonic_us();
-        if (!speaks_our_dialect(call, target) ||
-            !dispatch_with_secret(call, target, &record->attempts[record->attempt_count]))
+        if (!speaks_our_dialect(call, target) || !dispatch_with_secret(call, target, attempt))
             continue;
-        record->attempt_count++;
+        record->attempts[record->attempt_count++] = attempt;
         call->tries++;
         write_intent(call);
         return;

@@ -217,7 +217,7 @@ static void count_call(const Call *call, int status)
     if (record->first_byte_us > 0)
         histogram_add(&metrics->first_byte[record->dialect], record->first_byte_us);
     for (size_t i = 0; i < record->attempt_count; i++) {
-        const AttemptRecord *attempt = &record->attempts[i];
+        const AttemptRecord *attempt = record->attempts[i];
         counter_add(&metrics->attempts[record->dialect][attempt->outcome], 1);
         for (int meter = 1; meter < METER_COUNT; meter++)
             if (usage_unit_has(&attempt->meters, (Meter)meter))

@@ -171,7 +171,7 @@ static void add_unit(Arena *arena, Buf *out, const CallRecord *call, const Attem
 
 static void add_attempt(Arena *arena, Buf *out, const CallRecord *call, size_t i, bool open)
 {
-    const AttemptRecord *attempt = &call->attempts[i];
+    const AttemptRecord *attempt = call->attempts[i];
     const ReeveConnection *connection = attempt->target->connection;
     add_c(out, i == 0 ? "{\"n\":" : ",{\"n\":");
     add_digits(out, (int64_t)i + 1);

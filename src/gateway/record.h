@@ -81,7 +81,7 @@ typedef struct CallRecord {
     CallOutcome outcome;
     int status;
     int64_t queue_us, first_byte_us, total_us;
-    AttemptRecord attempts[ATTEMPTS_MAX];
+    AttemptRecord *attempts[ATTEMPTS_MAX]; /* made one by one: nearly all calls have one */
     size_t attempt_count;
 } CallRecord;
 

@@ -12,8 +12,8 @@
 #include "metrics.h"
 #include "gateway/truth.h"
 
-#define UPLOAD_EVENTS_MAX 400
-#define UPLOAD_BYTES_MAX ((size_t)1024 * 1024)
+#define UPLOAD_EVENTS_MAX 200
+#define UPLOAD_BYTES_MAX ((size_t)512 * 1024)
 
 typedef struct Uploader Uploader;
 

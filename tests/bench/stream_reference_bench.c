@@ -114,14 +114,22 @@ static void send_all(int fd, const char *head, const char *body)
         die("could not send");
 }
 
+static size_t number(const char *text)
+{
+    int64_t value;
+    if (!str_to_i64(str_from_c(text), &value) || value < 1)
+        die("not a number: %s", text);
+    return (size_t)value;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 6)
         die("usage: bench_stream_reference PORT STREAMS EVENTS KEY BODY");
     struct rlimit files = { 65536, 65536 };
     setrlimit(RLIMIT_NOFILE, &files);
-    uint16_t port = (uint16_t)strtoul(argv[1], NULL, 10);
-    size_t count = strtoul(argv[2], NULL, 10), open = count;
+    uint16_t port = (uint16_t)number(argv[1]);
+    size_t count = number(argv[2]), open = count;
     Stream *streams = MEM_NEW(Stream, count);
     char head[1024];
     snprintf(head, sizeof head,
@@ -145,7 +153,7 @@ int main(int argc, char **argv)
     while (open > 0 && monotonic_us() < give_up_us)
         for (int n = epoll_wait(epoll_fd, ready, 256, 1000), e = 0; e < n; e++)
             serve(ready[e].data.ptr, epoll_fd, &open);
-    report(streams, count, strtoul(argv[3], NULL, 10));
+    report(streams, count, number(argv[3]));
     mem_free(streams);
     return 0;
 }

@@ -54,7 +54,7 @@ static void must(Err err)
 
 static void start_sim(void)
 {
-    Str port_file = arena_fmt(stage.arena, "%s/sim-port", stage.dir), text;
+    Str port_file = arena_fmt(stage.arena, "%s/sim-port", stage.dir), text, port;
     const char *program = REEVE_BINARY_DIR "/bin/reeve-sim";
     if (access(program, X_OK) != 0)
         fail_msg("%s is not built (ninja reeve-sim)", program);
@@ -67,7 +67,8 @@ static void start_sim(void)
     }
     for (int i = 0; i < 2000 && file_read(stage.arena, port_file, 16, &text).kind != ERR_NONE; i++)
         sleep_ms(5);
-    stage.provider = arena_fmt(stage.arena, "http://127.0.0.1:" STR_FMT, STR_ARG(str_trim(text)));
+    (void)str_cut(text, '\n', &port, &text);
+    stage.provider = arena_fmt(stage.arena, "http://127.0.0.1:" STR_FMT, STR_ARG(port));
 }
 
 static HttpReply fetch(const char *method, Str url, const Header *headers, size_t count, Str body)
