@@ -23,6 +23,9 @@ select count(*) over () as groups, g.*
            and (:project_name::text is null
                 or project = (select p.id from reeve.project p where p.org = reeve.current_org() and p.name = :project_name))
            and (:workflow::uuid is null or workflow = :workflow)
+           and (:workflow_name::text is null
+                or workflow in (select w.id from reeve.workflow w
+                                 where w.org = reeve.current_org() and w.name = :workflow_name))
            and (:client_key::uuid is null or client_key = :client_key)
            and (:connection::uuid is null or connection = :connection)
            and (:provider::text is null or provider = :provider)

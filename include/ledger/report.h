@@ -14,7 +14,7 @@ typedef struct UsageQuery {
     Str group_by; /* comma-separated: organization project workflow client_key connection provider model
                      attempt_outcome meter hour day */
     Uuid project, workflow, client_key, connection;
-    Str project_name; /* instead of project */
+    Str project_name, workflow_name; /* instead of their ids; a workflow's in any project */
     Str provider, model, attempt_outcome, meter;
     int64_t skip, limit;
 } UsageQuery;

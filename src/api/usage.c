@@ -23,8 +23,8 @@ static Err post_events(Ctx *ctx, const Req *req, Reply *reply)
 
 typedef struct UsageAsk {
     Time from, to;
-    Str group_by, project, model, provider, attempt_outcome, meter;
-    Uuid workflow, client_key, connection;
+    Str group_by, project, workflow, model, provider, attempt_outcome, meter;
+    Uuid client_key, connection;
 } UsageAsk;
 static const Field ask_fields[] = {
     FIELD(UsageAsk, from, .doc = "From this hour on; without it the last day."),
@@ -33,7 +33,7 @@ static const Field ask_fields[] = {
         .doc = "Comma-separated: organization, project, workflow, client_key, connection, provider, model, "
                "attempt_outcome, meter, hour or day."),
     FIELD(UsageAsk, project, .max = 64, .doc = "Only this project, by id or name."),
-    FIELD(UsageAsk, workflow, .prefix = "wfl"),
+    FIELD(UsageAsk, workflow, .max = 64, .doc = "Only this workflow, by id or name."),
     FIELD(UsageAsk, client_key, .prefix = "cky"),
     FIELD(UsageAsk, connection, .prefix = "con"),
     FIELD(UsageAsk, provider, .max = 64),
@@ -86,7 +86,6 @@ static Err look_usage(Ctx *ctx, const Req *req, Reply *reply)
         .to = ask.to,
         .group_by = ask.group_by,
         .project = ctx->project, /* of the path, where there is one */
-        .workflow = ask.workflow,
         .client_key = ask.client_key,
         .connection = ask.connection,
         .provider = ask.provider,
@@ -96,7 +95,12 @@ static Err look_usage(Ctx *ctx, const Req *req, Reply *reply)
         .skip = skipped(after),
         .limit = limit };
     bool csv = str_starts_with(req_header(req, STR("accept")), STR("text/csv"));
-    Ref project = { 0 };
+    Ref project = { 0 }, workflow = { 0 };
+    if (ask.workflow.len > 0) {
+        TRY(ref_parse(ask.workflow, STR("wfl"), &workflow));
+        query.workflow = workflow.id;
+        query.workflow_name = workflow.name;
+    }
     if (ask.project.len > 0 && uuid_is_zero(ctx->project)) {
         TRY(ref_parse(ask.project, STR("prj"), &project));
         query.project = project.id;

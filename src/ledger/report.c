@@ -18,7 +18,7 @@ typedef struct Ask {
         by_attempt_outcome, by_meter, by_hour, by_day;
     Time from_time, to_time;
     Uuid project, workflow, client_key, connection;
-    Str project_name, provider, model, attempt_outcome;
+    Str project_name, workflow_name, provider, model, attempt_outcome;
     MaybeInt meter;
     int64_t skip, limit;
     Time complete_to;
@@ -29,8 +29,9 @@ static const Field ask_fields[] = { COLUMN(Ask, by_organization), COLUMN(Ask, by
     COLUMN(Ask, by_client_key), COLUMN(Ask, by_connection), COLUMN(Ask, by_provider), COLUMN(Ask, by_model),
     COLUMN(Ask, by_attempt_outcome), COLUMN(Ask, by_meter), COLUMN(Ask, by_hour), COLUMN(Ask, by_day),
     COLUMN(Ask, from_time), COLUMN(Ask, to_time), COLUMN(Ask, project), COLUMN(Ask, workflow), COLUMN(Ask, client_key),
-    COLUMN(Ask, connection), COLUMN(Ask, project_name), COLUMN(Ask, provider), COLUMN(Ask, model),
-    COLUMN(Ask, attempt_outcome), COLUMN(Ask, meter), COLUMN(Ask, skip), COLUMN(Ask, limit), COLUMN(Ask, complete_to) };
+    COLUMN(Ask, connection), COLUMN(Ask, project_name), COLUMN(Ask, workflow_name), COLUMN(Ask, provider),
+    COLUMN(Ask, model), COLUMN(Ask, attempt_outcome), COLUMN(Ask, meter), COLUMN(Ask, skip), COLUMN(Ask, limit),
+    COLUMN(Ask, complete_to) };
 static const FieldTable ASK_FIELDS = FIELD_TABLE(Ask, ask_fields);
 
 static const Field row_fields[] = { COLUMN(UsageRow, groups), COLUMN(UsageRow, organization), COLUMN(UsageRow, project),
@@ -124,6 +125,7 @@ Err usage_report(Db *db, Arena *arena, const UsageQuery *query, Time now, UsageR
         .client_key = query->client_key,
         .connection = query->connection,
         .project_name = query->project_name,
+        .workflow_name = query->workflow_name,
         .provider = query->provider,
         .model = query->model,
         .attempt_outcome = query->attempt_outcome,

@@ -344,6 +344,23 @@ static void test_what_is_no_batch_is_refused_whole(void **state)
     assert_int_equal(0, verdicts(call("POST", EVENTS, data_plane_token, STR("[]"), "*/*"), "stored"));
 }
 
+static void test_a_report_is_narrowed_by_ids_and_by_names(void **state)
+{
+    (void)state;
+    static const char *const nothing[] = { "project=nobody", "workflow=summarize" };
+    _cleanup_(json_release) json_t *one =
+        json_of(call("GET", STR("/v1/usage?project=one"), finops_token, STR(""), "*/*"), 200);
+    int64_t events = 0;
+    assert_true(json_i64(json_object_get(one, "totals"), "events", &events));
+    assert_true(events > 0);
+    for (size_t i = 0; i < COUNT_OF(nothing); i++) {
+        Str path = arena_fmt(arena, "/v1/usage?%s", nothing[i]);
+        _cleanup_(json_release) json_t *none = json_of(call("GET", path, finops_token, STR(""), "*/*"), 200);
+        assert_true(json_i64(json_object_get(none, "totals"), "events", &events));
+        assert_int_equal(0, events);
+    }
+}
+
 static void test_bad_questions_are_answered_with_what_is_wrong(void **state)
 {
     (void)state;
@@ -369,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_an_organization_sees_its_own_usage_only),
         cmocka_unit_test(test_a_data_plane_of_another_fleet_cannot_report_here),
         cmocka_unit_test(test_what_is_no_batch_is_refused_whole),
+        cmocka_unit_test(test_a_report_is_narrowed_by_ids_and_by_names),
         cmocka_unit_test(test_bad_questions_are_answered_with_what_is_wrong),
         cmocka_unit_test(test_real_lists_are_taken_whole),
     };
