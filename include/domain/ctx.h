@@ -77,6 +77,9 @@ CHECKED Err ref_parse(Str text, Str prefix, Ref *ret_ref);
 /* Names never look like a TypeID, so that a path segment has one meaning. */
 CHECKED Err name_check(Str name);
 
+/* https, or, where the configuration says plain_http, http to this machine. */
+bool ctx_takes_origin(const Ctx *ctx, Str origin);
+
 /* ERR_PRECONDITION "version-mismatch" (412) when the caller named another version than the row has. */
 CHECKED Err ctx_match(const Ctx *ctx, int64_t version);
 

@@ -32,12 +32,6 @@ static Err bad_member(Ctx *ctx, const char *pointer, Str detail, const char *cod
     return err;
 }
 
-static bool is_loopback(Str origin)
-{
-    return str_starts_with(origin, STR("http://127.0.0.1")) || str_starts_with(origin, STR("http://localhost")) ||
-           str_starts_with(origin, STR("http://[::1]"));
-}
-
 static Err check_url(Ctx *ctx, Connection *connection)
 {
     Err err = origin_of_url(ctx->arena, connection->base_url, &connection->origin);
@@ -45,8 +39,7 @@ static Err check_url(Ctx *ctx, Connection *connection)
         return bad_member(ctx, "/base_url", err.detail, "bad-url");
     if (str_contains(connection->base_url, STR("?")) || str_contains(connection->base_url, STR("#")))
         return bad_member(ctx, "/base_url", STR("must have no query and no fragment"), "bad-url");
-    if (str_starts_with(connection->origin, STR("https://")) ||
-        (ctx->world->plain_http && is_loopback(connection->origin)))
+    if (ctx_takes_origin(ctx, connection->origin))
         return OK;
     return bad_member(ctx, "/base_url", STR("must be https"), "bad-url");
 }

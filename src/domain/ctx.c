@@ -58,6 +58,22 @@ Err name_check(Str name)
     return OK;
 }
 
+static bool is_loopback(Str origin)
+{
+    static const char *const hosts[] = { "http://127.0.0.1", "http://localhost", "http://[::1]" };
+    for (size_t i = 0; i < COUNT_OF(hosts); i++) {
+        Str host = str_from_c(hosts[i]), rest = str_skip(origin, host.len);
+        if (str_starts_with(origin, host) && (rest.len == 0 || rest.ptr[0] == ':'))
+            return true;
+    }
+    return false;
+}
+
+bool ctx_takes_origin(const Ctx *ctx, Str origin)
+{
+    return str_starts_with(origin, STR("https://")) || (ctx->world->plain_http && is_loopback(origin));
+}
+
 Err ctx_match(const Ctx *ctx, int64_t version)
 {
     if (!ctx->if_match.given || ctx->if_match.any || ctx->if_match.version == version)

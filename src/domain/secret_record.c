@@ -104,7 +104,7 @@ static Err check_origin(Ctx *ctx, Str origin)
     if (!str_eq(origin, spelled))
         return bad_member(
             ctx, "bad-origin", "/origin", arena_fmt(ctx->arena, "must be written " STR_FMT, STR_ARG(spelled)));
-    if (str_starts_with(origin, STR("https://")) || ctx->world->plain_http)
+    if (ctx_takes_origin(ctx, origin))
         return OK;
     return bad_member(ctx, "bad-origin", "/origin", STR("must be https"));
 }

@@ -163,6 +163,20 @@ TEST(a_key_sealed_for_another_place_is_refused)
         422);
 }
 
+TEST(an_origin_is_https_or_this_machine)
+{
+    static const char *const refused[] = { "http://127.0.0.1.evil.com/v1", "http://localhost.evil.com/v1",
+        "http://api.openai.com/v1", "http://169.254.169.254/v1", "ftp://127.0.0.1/v1", "https://a@b/v1", "//x" };
+    make("/v1/projects", "{\"name\":\"origins\"}");
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        Str body =
+            arena_fmt(api->arena, "{\"name\":\"c%zu\",\"dialect\":\"openai\",\"base_url\":\"%s\"}", i, refused[i]);
+        STATUS(api_post(api, api->owner_a, "/v1/projects/origins/connections", body.ptr), 422);
+        body = arena_fmt(api->arena, "{\"name\":\"s%zu\",\"origin\":\"%s\",\"sealed\":\"x\"}", i, refused[i]);
+        STATUS(api_post(api, api->owner_a, "/v1/projects/origins/secrets", body.ptr), 422);
+    }
+}
+
 TEST(a_connection_keeps_its_secrets_origin)
 {
     ApiReply reply = make("/v1/projects", "{\"name\":\"roads\"}");
@@ -362,8 +376,8 @@ int main(void)
         UNIT(service_accounts_tokens_and_bindings_give_and_take_access),
         UNIT(a_secret_is_taken_in_sealed_rotated_with_overlap_and_never_shown),
         UNIT(the_api_cannot_read_back_what_it_sealed_and_the_log_holds_no_part_of_a_key),
-        UNIT(a_key_sealed_for_another_place_is_refused), UNIT(a_connection_keeps_its_secrets_origin),
-        UNIT(a_workflow_is_revised_released_staged_and_rolled_back),
+        UNIT(a_key_sealed_for_another_place_is_refused), UNIT(an_origin_is_https_or_this_machine),
+        UNIT(a_connection_keeps_its_secrets_origin), UNIT(a_workflow_is_revised_released_staged_and_rolled_back),
         UNIT(a_client_key_is_shown_once_rotated_with_overlap_and_revoked),
         UNIT(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token),
         UNIT(a_deleted_projects_key_is_destroyed_when_its_grace_time_ends),
