@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "loop_parts.h"
 
-#define EVENTS_PER_TURN 256
+#define EVENTS_PER_TURN 32 /* what comes later waits for the turn's end: a burst is served in slices */
 #define PARTS_MAX 8
 #define SLEEP_MS_MAX 60000
 
