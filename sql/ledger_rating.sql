@@ -144,45 +144,45 @@ returning id as run;
 
 -- name: ledger_rollup_recount
 -- roles: worker
--- The hourly sums of some organizations between two hours, made again from the lines, against what is stored: every key
--- where they differ. Nothing when all is well.
-with line as (
-    select c.org, date_trunc('hour', reeve.uuid_time(c.event), 'UTC') as hour, e.project,
-           coalesce(e.workflow, '00000000-0000-0000-0000-000000000000') as workflow,
-           coalesce(e.client_key, '00000000-0000-0000-0000-000000000000') as client_key,
-           coalesce(a.connection, '00000000-0000-0000-0000-000000000000') as connection,
-           coalesce(a.provider, '') as provider, c.model, coalesce(a.outcome, e.outcome) as outcome,
-           case when c.reversal then -1 else 1 end as sign, c.counted, c.meters, c.quantities, c.rates, c.amount,
-           c.unrated
-      from ledger.charge c
-      join ledger.event e on e.org = c.org and e.id = c.event
-      left join ledger.attempt a on a.org = c.org and a.event = c.event and a.n = c.attempt
-     where c.org = any (:orgs::uuid[]) and c.event >= ledger.id_floor(:from_time) and c.event < ledger.id_floor(:to_time)
-), part as (
-    select l.org, l.hour, l.project, l.workflow, l.client_key, l.connection, l.provider, l.model, l.outcome,
-           0 as meter,
-           coalesce((select sum(q.quantity) from unnest(l.meters, l.quantities) as q(meter, quantity)
-              join ledger.meter m on m.code = q.meter and m.tokens), 0) as quantity,
-           l.amount::numeric as amount, l.unrated::numeric as unrated, l.sign * (l.counted & 1) as attempts,
-           l.sign * (l.counted >> 1) as events
-      from line l
-    union all
-    select l.org, l.hour, l.project, l.workflow, l.client_key, l.connection, l.provider, l.model, l.outcome,
-           coalesce(q.meter, -1), coalesce(q.quantity, 0),
-           case when q.rate >= 0 then q.quantity::numeric * q.rate else 0 end,
-           case when q.rate < 0 then q.quantity else 0 end, l.sign * (l.counted & 1), l.sign * (l.counted >> 1)
-      from line l
-      left join lateral unnest(l.meters, l.quantities, l.rates) as q(meter, quantity, rate) on true
-), again as (
-    select org, hour, project, workflow, client_key, connection, provider, model, outcome, meter,
-           sum(quantity) as quantity, sum(amount) as amount, sum(unrated) as unrated, sum(attempts) as attempts,
-           sum(events) as events
-      from part group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-)
+-- The hourly sums of some organizations between two hours, made again from the lines, against what is stored: how many
+-- keys differ.
 select count(*) as differences
-  from again
+  from ledger.recount(:orgs::uuid[], :from_time, :to_time) again
   full join (select * from ledger.rollup_hour
               where org = any (:orgs::uuid[]) and hour >= :from_time::timestamptz and hour < :to_time::timestamptz) r
     using (org, hour, project, workflow, client_key, connection, provider, model, outcome, meter)
  where (again.quantity, again.amount, again.unrated, again.attempts, again.events)
        is distinct from (r.quantity, r.amount, r.unrated, r.attempts, r.events);
+
+-- name: ledger_rollup_forget_hours
+-- roles: worker
+-- Removes hourly sums, to be made again in the same transaction.
+delete from ledger.rollup_hour
+ where org = any (:orgs::uuid[]) and hour >= :from_time::timestamptz and hour < :to_time::timestamptz;
+
+-- name: ledger_rollup_forget_days
+-- roles: worker
+-- Removes daily sums, to be made again in the same transaction.
+delete from ledger.rollup_day
+ where org = any (:orgs::uuid[]) and day >= (:from_time::timestamptz at time zone 'UTC')::date
+   and day < (:to_time::timestamptz at time zone 'UTC')::date;
+
+-- name: ledger_rollup_again_hours
+-- roles: worker
+-- Makes hourly sums again from the lines.
+insert into ledger.rollup_hour (org, hour, project, workflow, client_key, connection, provider, model, outcome, meter,
+       quantity, amount, unrated, attempts, events)
+select org, hour, project, workflow, client_key, connection, provider, model, outcome, meter, quantity, amount, unrated,
+       attempts, events
+  from ledger.recount(:orgs::uuid[], :from_time, :to_time);
+
+-- name: ledger_rollup_again_days
+-- roles: worker
+-- Makes daily sums again from the hourly ones.
+insert into ledger.rollup_day (org, day, project, workflow, client_key, connection, provider, model, outcome, meter,
+       quantity, amount, unrated, attempts, events)
+select org, (hour at time zone 'UTC')::date, project, workflow, client_key, connection, provider, model, outcome, meter,
+       sum(quantity), sum(amount), sum(unrated), sum(attempts), sum(events)
+  from ledger.rollup_hour
+ where org = any (:orgs::uuid[]) and hour >= :from_time::timestamptz and hour < :to_time::timestamptz
+ group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;

@@ -47,4 +47,8 @@ CHECKED Err rerate(Db *db, const PriceBook *book, const Rerate *what, RerateRepo
 /* How many sums of these organizations differ from what their lines say, between two hours; 0 when all is well. */
 CHECKED Err rollup_check(Db *db, Arena *arena, Uuids orgs, Time from, Time to, int64_t *ret_differences);
 
+/* Makes the sums of whole days again from their lines, in one transaction that keeps rating out; the rows are the same.
+ */
+CHECKED Err rollup_rebuild(Db *db, Arena *arena, Uuids orgs, Time from, Time to);
+
 #endif

@@ -460,3 +460,31 @@ Err rollup_check(Db *db, Arena *arena, Uuids orgs, Time from, Time to, int64_t *
     *ret_differences = parameters.differences;
     return OK;
 }
+
+static Err rebuild_in_transaction(Db *db, Arena *arena, Parameters *parameters)
+{
+    Parameters place = { 0 };
+    Err taken = db_one(db, arena, &SQL_LEDGER_CURSOR_TAKE, REC_NONE, REC(&PARAMETER_FIELDS, &place));
+    if (err_is(taken, "not-found"))
+        return FAIL(ERR_UNAVAILABLE, "ledger-busy", "Rating is at work; try again.");
+    TRY(taken);
+    const Stmt *const steps[] = { &SQL_LEDGER_SCOPE_SET, &SQL_LEDGER_ROLLUP_FORGET_HOURS,
+        &SQL_LEDGER_ROLLUP_FORGET_DAYS, &SQL_LEDGER_ROLLUP_AGAIN_HOURS, &SQL_LEDGER_ROLLUP_AGAIN_DAYS };
+    for (size_t i = 0; i < COUNT_OF(steps); i++)
+        TRY(db_exec(db, arena, steps[i], REC(&PARAMETER_FIELDS, parameters), NULL));
+    return OK;
+}
+
+Err rollup_rebuild(Db *db, Arena *arena, Uuids orgs, Time from, Time to)
+{
+    Parameters parameters = { .orgs = orgs,
+        .from_time = { .us = from.us / US_PER_DAY * US_PER_DAY },
+        .to_time = { .us = (to.us + US_PER_DAY - 1) / US_PER_DAY * US_PER_DAY } };
+    TRY(tx_begin(db));
+    Err err = rebuild_in_transaction(db, arena, &parameters);
+    if (err.kind != ERR_NONE) {
+        tx_rollback(db);
+        return err;
+    }
+    return tx_commit(db);
+}

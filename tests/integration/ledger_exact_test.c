@@ -578,6 +578,50 @@ static void test_a_crash_of_the_database_loses_nothing_that_was_acknowledged(voi
     assert_true(str_starts_with(sql("select sum(events) from ledger.rollup_hour where meter = 0"), STR("200")));
 }
 
+static void test_rebuilding_the_sums_gives_the_same_rows(void **state)
+{
+    (void)state;
+    Strs events = make(17, 300);
+    (void)send(events_batch(arena, events.items, 300));
+    rate_all();
+    Str before = ledger_text();
+    (void)sql(
+        "update ledger.rollup_hour set amount = amount + 1, events = 0; delete from ledger.rollup_day where meter = 6");
+    assert_true(differences() > 0);
+    _cleanup_(db_lease_release) DbLease lease = { 0 };
+    Uuid orgs[] = { PG_ORG_A, PG_ORG_B };
+    must(db_lease(worker_pool, &lease));
+    must(rollup_rebuild(lease.db, arena, (Uuids){ .items = orgs, .count = 2 }, hours_ago(30), hours_ago(-1)));
+    assert_true(str_eq(before, ledger_text()));
+}
+
+/* A pass that ends before its commit, however it ends, leaves nothing behind and loses nothing. */
+static void test_a_pass_that_dies_before_its_commit_is_done_again(void **state)
+{
+    (void)state;
+    Strs events = make(18, 200);
+    (void)send(events_batch(arena, events.items, 200));
+    {
+        _cleanup_(db_lease_release) DbLease lease = { 0 };
+        _cleanup_(price_book_free) PriceBook *book = NULL;
+        must(db_lease(worker_pool, &lease));
+        must(price_book_load(lease.db, STR("cost"), &book));
+        /* The sums cannot be written: the lines that were written before them must go with them. */
+        (void)sql(
+            "create function ledger.fail() returns trigger language plpgsql as $$ begin raise exception 'disk full'; "
+            "end $$; create trigger fail before insert on ledger.rollup_day for each row execute function "
+            "ledger.fail()");
+        RatingPass pass;
+        Err err = rating_pass(lease.db, arena, book, &pass);
+        assert_int_not_equal(ERR_NONE, err.kind);
+        (void)sql("drop function ledger.fail() cascade");
+    }
+    assert_true(str_starts_with(sql("select count(*) from ledger.charge"), STR("0")));
+    assert_true(str_starts_with(sql("select count(*) from ledger.rollup_hour"), STR("0")));
+    assert_int_equal(200, rate_all());
+    assert_int_equal(0, differences());
+}
+
 static void test_meter_numbers_in_the_database_are_those_of_the_program(void **state)
 {
     (void)state;
@@ -610,6 +654,8 @@ int main(void)
         T(test_rerating_at_the_same_prices_changes_nothing),
         T(test_rerating_reverses_and_writes_anew_and_a_dry_run_only_tells),
         T(test_a_crash_of_the_database_loses_nothing_that_was_acknowledged),
+        T(test_rebuilding_the_sums_gives_the_same_rows),
+        T(test_a_pass_that_dies_before_its_commit_is_done_again),
         T(test_meter_numbers_in_the_database_are_those_of_the_program),
     };
     return cmocka_run_group_tests(tests, group_up, group_down);
