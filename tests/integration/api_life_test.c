@@ -6,6 +6,9 @@
 #include "base/log.h"
 #include "crypto/token.h"
 
+#include <pthread.h>
+#include <time.h>
+
 static PgServer *server;
 static KeeperFixture *keeper;
 static ApiFixture *api;
@@ -268,6 +271,55 @@ TEST(a_client_key_is_shown_once_rotated_with_overlap_and_revoked)
 
 /* --- fleets --- */
 
+typedef struct Poll {
+    pthread_t thread;
+    ApiFixture mine; /* with an arena of its own */
+    Str token;
+    ApiReply reply;
+} Poll;
+
+static void *poll_long(void *arg)
+{
+    Poll *poll = arg;
+    poll->reply = api_get(&poll->mine, poll->token, "/v1/snapshot/manifest?after=0&wait=30");
+    return NULL;
+}
+
+static void start_poll(Poll *poll, Str token)
+{
+    *poll = (Poll){ .mine = *api, .token = token };
+    poll->mine.arena = arena_new();
+    CHECK_INT(pthread_create(&poll->thread, NULL, poll_long, poll), 0);
+    for (int i = 0; i < 200 && dispatch_stats(serve_dispatch(api->serve)).waiting == 0; i++)
+        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+    CHECK_INT(dispatch_stats(serve_dispatch(api->serve)).waiting, 1);
+}
+
+static int end_poll(Poll *poll)
+{
+    pthread_join(poll->thread, NULL);
+    int status = poll->reply.status;
+    arena_free(&poll->mine.arena);
+    return status;
+}
+
+/* A wake runs the whole call again: a data plane revoked while it waits is refused at the next news. */
+static void check_waiting(Str token, Uuid fleet, const char *revoke_path)
+{
+    Poll poll;
+    int64_t start_us = monotonic_us();
+    STATUS(api_get(api, token, "/v1/snapshot/manifest?after=0&wait=1"), 204);
+    CHECK(monotonic_us() - start_us >= 900 * US_PER_MS);
+    start_poll(&poll, token);
+    dispatch_wake(serve_dispatch(api->serve), PG_ORG_A); /* somebody else's news */
+    nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 * 1000 }, NULL);
+    CHECK_INT(dispatch_stats(serve_dispatch(api->serve)).waiting, 1);
+    STATUS(api_post(api, api->operator_token, revoke_path, ""), 200);
+    dispatch_wake(serve_dispatch(api->serve), fleet);
+    CHECK_INT(end_poll(&poll), 401);
+    CHECK(monotonic_us() - start_us < 20 * US_PER_S);
+}
+
 TEST(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token)
 {
     ApiReply reply = api_post(api, api->operator_token, "/v1/fleets", "{\"name\":\"eu\"}");
@@ -315,7 +367,7 @@ TEST(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token)
     STATUS(api_get(api, token, "/v1/whoami"), 401);                         /* it is no service token */
     STATUS(api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0"), 204);
     Str path = arena_fmt(api->arena, "/v1/fleets/eu/data-planes/" STR_FMT "/revoke", STR_ARG(id));
-    STATUS(api_post(api, api->operator_token, path.ptr, ""), 200);
+    check_waiting(token, fleet, path.ptr);
     reply = api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0");
     STATUS(reply, 401);
     CHECK_STR(reply.code, "data-plane-revoked");
