@@ -122,6 +122,7 @@ typedef struct Call {
     Str path;     /* with query */
     json_t *body; /* borrowed; NULL for none */
     bool anonymous;
+    bool show;     /* with --curl this read is what is printed, though its command has a function of its own */
     bool if_match; /* sends the ETag that a GET of the same path answers, */
     Str etag_of;   /* or of this path */
     Str content_type, accept;

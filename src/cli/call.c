@@ -165,7 +165,7 @@ Err cli_call(Cli *cli, const Call *call, Answer *ret_answer)
         actual.path = arena_fmt(
             cli->arena, STR_FMT "%sdry_run=true", STR_ARG(call->path), str_contains(call->path, STR("?")) ? "&" : "?");
     /* Commands of several calls need the answers of their reads; what they would change is what is printed. */
-    if (cli->globals.curl && (!reads || cli->command->run == NULL))
+    if (cli->globals.curl && (!reads || call->show || cli->command->run == NULL))
         return print_curl(cli, &actual, body);
     if (call->if_match)
         TRY(etag_of(cli, call, &etag));

@@ -310,17 +310,6 @@ const Command ACCESS_COMMANDS[] = {
     { 0 },
 };
 
-static const Option USAGE_OPTIONS[] = {
-    { "from", "TIME", "from this hour on, RFC 3339 in UTC", "?from", OPTION_TEXT, false },
-    { "to", "TIME", "before this hour", "?to", OPTION_TEXT, false },
-    { "group-by", "LIST", "project,workflow,model,meter,provider,client_key,connection,attempt_outcome,hour,day",
-        "?group_by", OPTION_TEXT, false },
-    { "in-project", "PROJECT", "only this project", "?project", OPTION_TEXT, false },
-    { "workflow", "WORKFLOW", "only this workflow", "?workflow", OPTION_TEXT, false },
-    { "model", "MODEL", "only this model", "?model", OPTION_TEXT, false },
-    { 0 },
-};
-
 static const Option RATE_OPTIONS[] = {
     { "provider", "PROVIDER", "only this provider's", "?provider", OPTION_TEXT, false },
     { "model", "MODEL", "only this model's", "?model", OPTION_TEXT, false },
@@ -328,13 +317,6 @@ static const Option RATE_OPTIONS[] = {
 };
 
 const Command LEDGER_COMMANDS[] = {
-    { .words = "usage list",
-        .method = "GET",
-        .path = "/v1/usage",
-        .options = USAGE_OPTIONS,
-        .columns = "project,workflow,model,meter,quantity,amount_usd,unrated_quantity",
-        .summary = "The bill: quantities and amounts, exact to the picodollar",
-        .example = "reeve usage list --group-by project,workflow,model,meter -o csv" },
     { .words = "price list",
         .method = "GET",
         .path = "/v1/price-books",

@@ -203,6 +203,35 @@ Err output_items(Cli *cli, const json_t *items, const char *columns)
     return OK;
 }
 
+#define MEMBER_LINE_MAX ((size_t)100)
+
+/* "a, b, c" over as many lines as it takes. */
+static void print_words(Cli *cli, const json_t *words, size_t indent)
+{
+    size_t column = indent, index;
+    json_t *word;
+    json_array_foreach((json_t *)(uintptr_t)words, index, word)
+    {
+        bool is_last = index + 1 == json_array_size(words);
+        Str text = for_terminal(cli->arena, str_n(json_string_value(word), json_string_length(word)));
+        if (column > indent && column + width_of(text) + 1 > MEMBER_LINE_MAX) {
+            printf("\n%*s", (int)indent, "");
+            column = indent;
+        }
+        printf("%s" STR_FMT "%s", column > indent ? " " : "", STR_ARG(text), is_last ? "" : ",");
+        column += width_of(text) + 2;
+    }
+    putchar('\n');
+}
+
+static bool are_words(const json_t *value)
+{
+    size_t index;
+    json_t *item;
+    json_array_foreach((json_t *)(uintptr_t)value, index, item) if (!json_is_string(item)) return false;
+    return json_is_array(value);
+}
+
 /* One thing as a table: a member a line. */
 static void print_members(Cli *cli, const json_t *item)
 {
@@ -213,6 +242,10 @@ static void print_members(Cli *cli, const json_t *item)
     json_object_foreach((json_t *)(uintptr_t)item, key, value)
     {
         pad(str_from_c(key), width + 2);
+        if (are_words(value)) {
+            print_words(cli, value, width + 2);
+            continue;
+        }
         Str text = json_is_string(value) ? str_n(json_string_value(value), json_string_length(value))
                    : json_is_null(value) ? STR("-")
                                          : json_write(cli->arena, value);

@@ -121,9 +121,8 @@ static void add_arguments(Cli *cli, json_t *body)
 
 static Err show(Cli *cli, const Answer *answer)
 {
-    const json_t *token = json_object_get(answer->body, "token");
     TRY(output_item(cli, answer->body, cli->command->columns));
-    if (json_is_string(token))
+    if (str_starts_with(json_str(answer->body, "token"), STR("rv_")))
         cli_say(cli, "note: this is the only time the token is shown");
     if (answer->body == NULL && !cli->globals.curl)
         cli_say(cli, "done");

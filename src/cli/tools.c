@@ -3,9 +3,11 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "http/client.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BODY_BYTES_MAX ((size_t)(4 * 1024 * 1024))
@@ -67,6 +69,45 @@ static Err mint_key(Cli *cli, Str *ret_key)
     return ret_key->len > 0 ? OK : FAIL(ERR_INTERNAL, "bad-answer", "the server's answer has no key");
 }
 
+#define KEY_WAIT_S 10
+
+/* A key is good when its snapshot has reached the gateway, a moment after it was made. A call without a model tells: it
+ * is refused for its key or for its body, reaches no provider and costs nothing. */
+static bool gateway_knows(Cli *cli, Str gateway, Str key)
+{
+    Header type = { STR("content-type"), STR("application/json") };
+    TransferOptions options = { .method = "POST",
+        .url = arena_fmt(cli->arena, STR_FMT "/v1/chat/completions", STR_ARG(gateway)),
+        .headers = &type,
+        .header_count = 1,
+        .body = STR("{}"),
+        .secret_header = STR("authorization"),
+        .secret_prefix = STR("Bearer "),
+        .secret_value = str_bytes(key),
+        .connect_timeout_us = 2 * US_PER_S,
+        .first_byte_timeout_us = 5 * US_PER_S,
+        .idle_timeout_us = 5 * US_PER_S,
+        .total_timeout_us = 5 * US_PER_S,
+        .header_bytes_max = 64 * 1024,
+        .ca_pem = cli->ca_pem,
+        .allow_private = true };
+    HttpReply reply;
+    Err err = http_fetch(cli->arena, &options, BODY_BYTES_MAX, &reply);
+    return err.kind == ERR_NONE && reply.status != 401;
+}
+
+static void wait_for_key(Cli *cli, Str gateway, Str key)
+{
+    Time end = time_add_s(time_now(), KEY_WAIT_S);
+    while (!gateway_knows(cli, gateway, key)) {
+        if (time_now().us > end.us) {
+            cli_say(cli, "note: the gateway does not know the new key yet");
+            return;
+        }
+        nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+    }
+}
+
 static Err run_program(Cli *cli)
 {
     Str gateway = cli_option(cli, "gateway"), key;
@@ -77,6 +118,7 @@ static Err run_program(Cli *cli)
     TRY(mint_key(cli, &key));
     if (cli->globals.curl || cli->globals.dry_run)
         return OK;
+    wait_for_key(cli, gateway, key);
     const char *secret = arena_c(cli->arena, key);
     const char *openai = arena_fmt(cli->arena, STR_FMT "/v1", STR_ARG(gateway)).ptr;
     setenv("OPENAI_BASE_URL", openai, 1);

@@ -266,15 +266,17 @@ class Calls(Case):
         self.assertEqual(0o600, os.stat(os.path.join(self.home, "reeve", "contexts.yaml")).st_mode & 0o777)
 
     def test_run_gives_a_program_a_key_of_its_own_that_ends(self):
-        self.server.answer("POST", "/v1/projects/search/client-keys", 201, {"id": "cky_1", "token": "rv_cky_secret"})
-        result = self.call(0, "run", "-p", "search", "--gateway", "http://127.0.0.1:9", "--ttl", "5m", "--", "env")
+        self.server.answer("POST", "/v1/projects/search/client-keys", 201, {"id": "cky_1", "token": "rv_key_secret"})
+        result = self.call(0, "run", "-p", "search", "--gateway", self.server.url, "--ttl", "5m", "--", "env")
         variables = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
-        self.assertEqual(("http://127.0.0.1:9/v1", "rv_cky_secret"), (variables["OPENAI_BASE_URL"], variables["OPENAI_API_KEY"]))
-        self.assertEqual(("http://127.0.0.1:9", "rv_cky_secret"),
+        self.assertEqual((self.server.url + "/v1", "rv_key_secret"), (variables["OPENAI_BASE_URL"], variables["OPENAI_API_KEY"]))
+        self.assertEqual((self.server.url, "rv_key_secret"),
                          (variables["ANTHROPIC_BASE_URL"], variables["ANTHROPIC_AUTH_TOKEN"]))
-        self.assertRegex(self.server.asked[-1].json["expires_at"], r"^\d{4}-.*Z$")
-        self.assertEqual(3, self.call(3, "run", "-p", "search", "--gateway", "http://127.0.0.1:9", "--", "sh", "-c", "exit 3").returncode)
-        self.call(127, "run", "-p", "search", "--gateway", "http://127.0.0.1:9", "--", "no-such-program")
+        self.assertEqual(("/v1/chat/completions", "Bearer rv_key_secret"),
+                         (self.server.asked[-1].path, self.server.asked[-1].headers["authorization"]))
+        self.assertRegex(self.server.asked[-2].json["expires_at"], r"^\d{4}-.*Z$")
+        self.assertEqual(3, self.call(3, "run", "-p", "search", "--gateway", self.server.url, "--", "sh", "-c", "exit 3").returncode)
+        self.call(127, "run", "-p", "search", "--gateway", self.server.url, "--", "no-such-program")
 
     def test_nothing_is_sealed_to_a_root_that_is_not_the_pinned_one(self):
         self.server.answer("GET", "/v1/projects/search", 200, PROJECTS[0])
