@@ -193,6 +193,18 @@ class Quickstart(Stack):
             self.first_time()
         self.say("starting the gateway")
         self.start_gateway()
+        self.write_environment()
+
+    def write_environment(self):
+        """What a shell needs to know, for the tutorial and for people: . HOME/env"""
+        self.write("acme.auth", f"Authorization: Bearer {self.read('acme.token').strip()}\n")
+        self.write("env", f"""# Where this Reeve is; no secret stands here.
+export PATH="{self.path('bin')}:$PATH"
+export XDG_CONFIG_HOME="{self.path('cli')}"
+export ADMIN="{self.url('reeved')}" GATEWAY="{self.url('gateway')}" PROVIDER="{self.url('provider')}"
+export AUTH="{self.path('acme.auth')}" OPERATOR="{self.path('operator.token')}" FLEET="{self.state['fleet']}"
+export REEVE_GATEWAY_URL="$GATEWAY" REEVE_CONTEXT=acme
+""", mode=0o644)
 
     def provider(self):
         return Simulated(port=self.port("provider"))
@@ -209,7 +221,6 @@ def new_installation():
 
 def next_steps(stack):
     key = stack.read("search.key").strip()
-    reeve = stack.program("reeve")
     gateway, admin = stack.url("gateway"), stack.url("reeved")
     return f"""
 Reeve runs. (local KMS: good for a try, not for production)
@@ -219,20 +230,20 @@ Reeve runs. (local KMS: good for a try, not for production)
   client key of project search: {key}
 
 Six things to try in another terminal, after:
-  export XDG_CONFIG_HOME={stack.path("cli")}; alias reeve={reeve}
+  . {stack.path("env")}
 
 1. call a model by the name of a workflow
    curl -s {gateway}/v1/chat/completions -H "Authorization: Bearer {key}" -H 'Content-Type: application/json' -d '{{"model":"summarize","messages":[{{"role":"user","content":"Hello"}}]}}'
 2. the same as a stream, from an Anthropic client
    curl -sN {gateway}/v1/messages -H "x-api-key: {key}" -H 'anthropic-version: 2023-06-01' -H 'Content-Type: application/json' -d '{{"model":"review","max_tokens":64,"stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}'
 3. rotate the provider key; nothing is restarted
-   printf sk-new-key | reeve secret rotate summarize-primary --overlap 1m --from-file - --context acme
+   printf sk-new-key | reeve secret rotate summarize-primary --overlap 1m --from-file -
 4. switch the workflow to another model, and go back
-   reeve workflow switch summarize gpt-4.1-mini --context acme && reeve workflow rollback summarize --context acme
+   reeve workflow switch summarize gpt-4.1-mini && reeve workflow rollback summarize
 5. ask for the bill
    reeve usage list --group-by project,workflow,model,meter --context acme
 6. see who did what
-   reeve audit list --context acme
+   reeve audit list
 
 docs/TUTORIAL.md goes on from here. Ctrl-C stops everything; the next run picks up where this one ended.
 """
