@@ -181,6 +181,7 @@ static void test_prices_come_in_after_a_look_at_the_difference(void **state)
     HttpReply dry =
         call("POST", STR("/v1/price-books/import?format=reeve&dry_run=true"), operator_token, sample, "*/*");
     _cleanup_(json_release) json_t *look = json_of(dry, 200);
+    assert_true(json_is_true(json_object_get(look, "dry_run")));
     assert_true(str_contains(dry.body, STR("rates_new")));
     assert_true(str_starts_with(pg_sql(arena, &database, "super", "select count(*) from ledger.rate"), STR("0")));
     _cleanup_(json_release) json_t *done =
