@@ -31,6 +31,21 @@ static Socket *socket_of(Client *client, curl_socket_t fd)
     return client->by_fd[fd];
 }
 
+void client_note_connection(Client *client, int fd)
+{
+    socket_of(client, fd)->is_connection = true;
+}
+
+void client_forget_socket(Client *client, int fd)
+{
+    Socket *known = (size_t)fd < client->by_fd_count ? client->by_fd[fd] : NULL;
+    if (known == NULL)
+        return;
+    watch_free(&known->watch);
+    mem_free(known);
+    client->by_fd[fd] = NULL;
+}
+
 static void on_socket_ready(void *arg, uint32_t events)
 {
     Socket *ready = arg;
@@ -60,18 +75,27 @@ static void watch_socket(Socket *watched, uint32_t events)
     watched->events = events;
 }
 
+/* libcurl may have closed it already, which forgot it. */
+static void release_socket(Client *client, curl_socket_t fd)
+{
+    Socket *idle = (size_t)fd < client->by_fd_count ? client->by_fd[fd] : NULL;
+    if (idle == NULL)
+        return;
+    if (!idle->is_connection) {
+        client_forget_socket(client, fd);
+        return;
+    }
+    idle->is_wanted = false;
+    if (idle->watch != NULL)
+        watch_socket(idle, EPOLLIN);
+}
+
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
     (void)easy, (void)socket_arg;
     Client *client = arg;
     if (what == CURL_POLL_REMOVE) {
-        /* libcurl may have closed it already, which forgot it. */
-        Socket *idle = (size_t)fd < client->by_fd_count ? client->by_fd[fd] : NULL;
-        if (idle == NULL)
-            return 0;
-        idle->is_wanted = false;
-        if (idle->watch != NULL)
-            watch_socket(idle, EPOLLIN);
+        release_socket(client, fd);
         return 0;
     }
     Socket *wanted = socket_of(client, fd);

@@ -15,13 +15,15 @@
 #define RESPONSE_HEADERS_MAX 256
 #define RESPONSE_HEADER_BYTES_MAX ((size_t)(64 * 1024))
 
-/* A socket of libcurl's. It stays in the epoll set while its connection idles, which spares two system calls a
- * transfer; should it speak while nobody listens (the upstream closes it), it is taken out. */
+/* A socket of libcurl's. A connection's stays in the epoll set while it idles, which spares two system calls a
+ * transfer; should it speak while nobody listens (the upstream closes it), it is taken out. Others (the pairs by which
+ * look-ups report) leave the set at once: libcurl closes them without a word, and their numbers come back. */
 typedef struct Socket {
     Client *client;
     Watch *watch;
     uint32_t events; /* what the epoll set has; 0 without a watch */
     bool is_wanted;
+    bool is_connection; /* we opened it, and are asked to close it */
     int fd;
 } Socket;
 
@@ -80,6 +82,8 @@ void transfer_begin_timer(Transfer *transfer);
 TransferEnd transfer_end_of(const Transfer *transfer, CURLcode code);
 
 /* --- client.c --- */
+void client_note_connection(Client *client, int fd);
+void client_forget_socket(Client *client, int fd);
 void client_stop_transfer(Transfer *transfer, TransferEnd end); /* removes it and calls on_end; not in a callback */
 
 #endif

@@ -174,7 +174,10 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
         stop_for(transfer, TRANSFER_DENIED);
         return CURL_SOCKET_BAD;
     }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd >= 0)
+        client_note_connection(transfer->client, fd);
+    return fd;
 }
 
 /* Called whenever a request is about to be sent, on a fresh connection or a kept one. */
@@ -299,13 +302,7 @@ static size_t on_body(char *ptr, size_t size, size_t count, void *arg)
 
 static curl_socket_t close_socket(void *arg, curl_socket_t fd)
 {
-    Client *client = arg;
-    Socket *kept = (size_t)fd < client->by_fd_count ? client->by_fd[fd] : NULL;
-    if (kept != NULL) {
-        watch_free(&kept->watch);
-        mem_free(kept);
-        client->by_fd[fd] = NULL;
-    }
+    client_forget_socket(arg, fd);
     return close(fd);
 }
 

@@ -177,6 +177,13 @@ static void script_ok(int fd, int connection)
         say(fd, "HTTP/1.1 200 OK\r\nX-Test: yes\r\nContent-Length: 5\r\n\r\nhello");
 }
 
+static void script_closes_after_one(int fd, int connection)
+{
+    (void)connection;
+    if (read_request(fd))
+        say(fd, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+}
+
 static void script_silent(int fd, int connection)
 {
     (void)connection;
@@ -416,6 +423,31 @@ static void test_a_kept_connection_to_a_private_address_is_not_lent_to_who_may_n
     options.allow_private = false;
     run_transfer(&run, &options);
     assert_int_equal(run.end, TRANSFER_DENIED);
+    run_release(&run);
+    upstream_stop(&upstream);
+}
+
+/* A name is looked up by a thread that answers through a socket pair which libcurl closes by itself: its number comes
+ * back as that of the connection, or of the next look-up. */
+static void test_names_are_looked_up_again_and_again_on_descriptors_that_come_back(void **state)
+{
+    (void)state;
+    Run run;
+    Upstream upstream;
+    char host[128], url[256];
+    assert_int_equal(gethostname(host, sizeof(host)), 0);
+    run_init(&run);
+    upstream_start(&upstream, script_closes_after_one);
+    TransferOptions options = options_for(&run, "GET", upstream.port, url, (Str){ 0 });
+    snprintf(url, sizeof(url), "http://%s:%u/path", host, upstream.port);
+    options.url = str_from_c(url);
+    for (int i = 0; i < 20; i++) {
+        run_transfer(&run, &options);
+        if (run.end == TRANSFER_RESOLVE)
+            print_message("this machine does not know its own name\n");
+        else
+            assert_int_equal(run.end, TRANSFER_OK);
+    }
     run_release(&run);
     upstream_stop(&upstream);
 }
@@ -715,6 +747,7 @@ int main(void)
         cmocka_unit_test(test_a_large_post_is_never_sent_twice_and_arrives_whole),
         cmocka_unit_test(test_private_and_metadata_addresses_are_denied),
         cmocka_unit_test(test_a_kept_connection_to_a_private_address_is_not_lent_to_who_may_not),
+        cmocka_unit_test(test_names_are_looked_up_again_and_again_on_descriptors_that_come_back),
         cmocka_unit_test(test_a_pause_delivers_the_same_bytes_again),
         cmocka_unit_test(test_a_cancelled_transfer_ends_once_as_cancelled),
         cmocka_unit_test(test_a_transfer_cancelled_before_it_began_reaches_nobody),
