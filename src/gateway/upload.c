@@ -2,6 +2,7 @@
 #include "upload.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #include "base/id.h"
@@ -25,6 +26,7 @@ struct Uploader {
     pthread_cond_t wake;
     bool stopping;
     int64_t stop_by_us;
+    _Atomic bool give_up; /* a call that hangs is not waited for */
     UploadStats stats;
     /* the thread's own */
     Arena *arena;
@@ -73,7 +75,8 @@ static Err post_batch(Uploader *uploader, HttpReply *ret_reply)
         .idle_timeout_us = CALL_TIMEOUT_US,
         .header_bytes_max = 32 * 1024,
         .ca_pem = uploader->options.ca_pem,
-        .allow_private = uploader->options.allow_private };
+        .allow_private = uploader->options.allow_private,
+        .stop = &uploader->give_up };
     Err err = http_fetch(uploader->arena, &options, REPLY_BYTES_MAX, ret_reply);
     secret_wipe(token, sizeof token);
     return err;
@@ -259,7 +262,13 @@ void upload_stop(Uploader **uploader_ptr, int64_t within_us)
     uploader->stop_by_us = monotonic_us() + within_us;
     pthread_cond_signal(&uploader->wake);
     pthread_mutex_unlock(&uploader->mutex);
-    pthread_join(uploader->thread, NULL);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += within_us / US_PER_S + 1;
+    if (pthread_timedjoin_np(uploader->thread, NULL, &until) != 0) {
+        atomic_store(&uploader->give_up, true);
+        pthread_join(uploader->thread, NULL);
+    }
     pthread_cond_destroy(&uploader->wake);
     pthread_mutex_destroy(&uploader->mutex);
     buf_release(&uploader->body);
