@@ -20,6 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import yaml  # noqa: E402
 from pretend import Pretend  # noqa: E402
+from scene import Scene, say  # noqa: E402
 from stack import free_port  # noqa: E402
 
 BUILD = os.path.abspath(os.environ.get("REEVE_BUILD", os.path.join(ROOT, "build", "dev")))
@@ -27,6 +28,11 @@ REEVE = os.path.join(BUILD, "bin", "reeve")
 TOKEN = "rv_svc_" + "T" * 40
 PROJECTS = [{"id": "prj_1", "name": "search", "description": "a, b", "created_at": "2026-01-01T00:00:00Z"},
             {"id": "prj_2", "name": "support", "description": None, "created_at": "2026-01-02T00:00:00Z"}]
+
+
+def commands_of(script):
+    """Every command's words, from the completion script, which is made of the same table."""
+    return [line for line in re.search(r"_reeve_commands='(.*?)'", script, re.S).group(1).splitlines() if line]
 
 
 class Case(unittest.TestCase):
@@ -55,9 +61,7 @@ class Words(Case):
     """Help, mistakes, completions, the manual: nothing that needs a control plane."""
 
     def commands(self):
-        """Every command's words, from the completion script, which is made of the same table."""
-        script = self.expect(0, "completion", "bash").stdout
-        return [line for line in re.search(r"_reeve_commands='(.*?)'", script, re.S).group(1).splitlines() if line]
+        return commands_of(self.expect(0, "completion", "bash").stdout)
 
     def test_every_command_has_help_with_its_usage_and_the_exit_codes(self):
         commands = self.commands()
@@ -286,6 +290,131 @@ class Calls(Case):
                            "--root-hash", "A" * 43, data="sk-secret")
         self.assertIn("another root", result.stderr)
         self.assertEqual([], [asked for asked in self.server.asked if asked.method == "POST"])
+
+
+# What the API offers to others than people, or to proofs that a later command will check.
+WITHOUT_A_COMMAND = {
+    "POST /v1/enrolments", "POST /v1/data-planes/token", "GET /v1/snapshot/manifest", "GET /v1/snapshot/root",
+    "GET /v1/snapshot/keyring", "GET /v1/objects/{}", "POST /v1/snapshot/ack", "POST /v1/usage/events",
+    "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json",
+    "GET /v1/audit/inclusion", "GET /v1/audit/consistency", "POST /v1/fleets/{}/generations",
+    "PUT /v1/fleets/{}/organizations/{}", "GET /v1/projects/{}/usage",
+    # commands with a function of their own, which say no path in their help
+    "GET /v1/usage", "POST /v1/projects/{}/secrets", "POST /v1/projects/{}/secrets/{}/versions", "GET /v1/intake-key",
+    "POST /v1/projects/{}/workflows/{}/revisions", "PUT /v1/projects/{}/workflows/{}/release",
+    "GET /v1/projects/{}/workflows/{}/revisions/{}", "POST /v1/price-books/import",
+}
+
+
+def shape(method, path):
+    return f"{method.upper()} {re.sub(r'{[^}]*}', '{}', path)}"
+
+
+class Live(Scene):
+    """The same command line beside a real installation."""
+
+    def test_every_command_is_a_call_that_the_api_has_and_every_call_has_a_command(self):
+        described = self.admin("GET", "/openapi.json").json
+        offered = {shape(method, path) for path, methods in described["paths"].items() for method in methods
+                   if method in ("get", "post", "put", "patch", "delete")}
+        stood_for = set()
+        for words in commands_of(self.owner("completion", "bash", as_json=False)):
+            text = self.stack.reeve("help", *words.split(), as_json=False)
+            found = re.search(r"^stands for: (\w+) (\S+)$", text, re.M)
+            if found:
+                stood_for.add(shape(*found.groups()))
+        self.assertEqual(set(), stood_for - offered, "commands without a call")
+        self.assertEqual(set(), offered - stood_for - WITHOUT_A_COMMAND, "calls without a command")
+        say(f"{len(stood_for)} commands stand for calls that the API has")
+
+    def test_the_columns_of_every_list_are_members_of_the_answer(self):
+        fleet = self.stack.state["fleet"]
+        operators = (("organization", "list"), ("fleet", "list"), ("fleet", "data-planes", "list", fleet),
+                     ("fleet", "organizations", "list", fleet), ("price", "list"), ("price", "rates", "list", "cost"))
+        owners = (("project", "list"), ("secret", "list"), ("secret", "versions", "list", "summarize-primary"),
+                  ("connection", "list"), ("workflow", "list"), ("workflow", "revisions", "list", "summarize"),
+                  ("key", "list"), ("service-account", "list"), ("token", "list"), ("binding", "list"), ("audit", "list"))
+        for who, commands in ((self.operator, operators), (self.owner, owners)):
+            for words in commands:
+                rows = who(*words)
+                self.assertNotEqual([], rows, words)
+                header = who(*words, "-o", "csv", as_json=False).splitlines()[0].strip().split(",")
+                for column in header:
+                    value = rows[0]
+                    for part in column.split("."):
+                        self.assertIn(part, value, f"{words} shows the column {column}")
+                        value = value[part]
+
+    def test_exit_codes_of_a_real_control_plane(self):
+        url = self.stack.url("reeved")
+        wrong = self.stack.write("wrong.token", "rv_svc_" + "A" * 43 + "\n")
+        for code, words in ((0, ("project", "list", "--context", "acme")), (1, ("project", "get", "nowhere", "--context", "acme")),
+                            (77, ("project", "list", "--url", url, "--token-file", wrong)),
+                            (77, ("organization", "list", "--context", "acme")), (1, ("project", "create", "search", "--context", "acme")),
+                            (1, ("project", "create", "No Name!", "--context", "acme")), (64, ("project", "get", "--context", "acme")),
+                            (69, ("project", "list", "--url", f"http://127.0.0.1:{free_port()}"))):
+            result = self.stack.reeve(*words, check=False)
+            self.assertEqual(code, result.returncode, (words, result.stderr))
+            self.assertEqual(code != 0, "reeve: " in result.stderr, words)
+
+    def test_a_dry_run_shows_the_change_and_makes_none(self):
+        shown = self.owner("project", "create", "never", "--dry-run")
+        self.assertEqual((True, "never"), (shown["dry_run"], shown["after"]["name"]))
+        before = self.owner("workflow", "status", "summarize")
+        self.owner("workflow", "switch", "summarize", "gpt-4.1-mini", "--dry-run")
+        self.owner("key", "rotate", "first", "--dry-run")
+        self.assertEqual(1, self.owner("project", "get", "never", check=False).returncode)
+        self.assertEqual(before, self.owner("workflow", "status", "summarize"))
+
+    def test_what_curl_prints_does_the_same_call(self):
+        line = self.owner("project", "create", "by-curl", "--curl", as_json=False)
+        self.assertNotIn(self.token(), line)
+        self.stack.run("bash", "-euc", line, REEVE_TOKEN_FILE=self.stack.path("acme.token"))
+        self.assertEqual("by-curl", self.owner("project", "get", "by-curl")["name"])
+        line = self.owner("project", "update", "by-curl", "--description", "x", "--curl", as_json=False)
+        self.stack.run("bash", "-euc", line, REEVE_TOKEN_FILE=self.stack.path("acme.token"))
+        self.assertEqual("x", self.owner("project", "get", "by-curl")["description"])
+
+    def test_the_first_root_is_pinned_and_another_one_is_refused(self):
+        def create(name):
+            return self.stack.reeve("secret", "create", name, "--origin", self.stack.url("provider"), "--from-file", "-",
+                                    "--context", "fresh", data="sk-any-key-at-all", check=False)
+        self.stack.reeve("context", "add", "fresh", "--url", self.stack.url("reeved"), "--token-file", self.stack.path("acme.token"),
+                         "--project", "search", as_json=False)
+        try:
+            first = create("pinned")
+            self.assertEqual(0, first.returncode, first.stderr)
+            self.assertIn("trusting the root " + self.stack.state["root_hash"], first.stderr)
+            self.assertNotIn("trusting", create("pinned-2").stderr)
+            self.stack.reeve("context", "set", "--context", "fresh", "--root-hash", "A" * 43, as_json=False)
+            refused = create("another-root")
+            self.assertEqual(1, refused.returncode)
+            self.assertIn("another root", refused.stderr)
+            self.assertEqual(1, self.owner("secret", "get", "another-root", check=False).returncode)
+        finally:
+            self.stack.reeve("context", "delete", "fresh", as_json=False)
+
+    def test_run_gives_a_key_that_the_gateway_knows_and_that_ends(self):
+        script = 'import os; print(os.environ["OPENAI_API_KEY"])'
+        key = self.stack.reeve("--context", "acme", "run", "--gateway", self.stack.url("gateway"), "--ttl", "5s", "--",
+                               "/usr/bin/python3", "-c", script, as_json=False).strip()
+        answer = self.call_model("summarize", key=key)
+        self.assertTrue(answer.ok, (key, answer))
+        self.until(lambda: self.call_model("summarize", key=key).status == 401, "the key has ended")
+
+    def test_the_doctor_finds_nothing_wrong_and_then_something(self):
+        self.assertNotIn("FAILED", self.owner("doctor", as_json=False))
+        ill = self.stack.reeve("doctor", "--url", f"http://127.0.0.1:{free_port()}", as_json=False, check=False)
+        self.assertEqual(1, ill.returncode)
+        self.assertIn("FAILED", ill.stdout)
+
+    def test_the_bill_has_names_for_people_and_ids_for_programs(self):
+        self.assertTrue(self.call_model("summarize").ok)
+        rows = self.until(lambda: self.owner("usage", "list", "--group-by", "project,workflow,connection,client_key,model"),
+                          "the call is in the ledger")
+        self.assertTrue(rows[0]["project"].startswith("prj_"))
+        table = self.owner("usage", "list", "--group-by", "project,workflow,connection,client_key,model", as_json=False)
+        self.assertRegex(table, r"search +summarize +summarize-primary +\S+ +gpt-4o-mini")
 
 
 if __name__ == "__main__":
