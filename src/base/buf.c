@@ -91,12 +91,10 @@ void buf_fmt(Buf *buf, const char *format, ...)
     va_end(args);
     if (len < 0)
         die("bad format: %s", format);
-    /* One more for vsnprintf's NUL, which is not counted. */
-    char *room = buf->len + (size_t)len <= buf->max ? (buf->max++, buf_reserve(buf, (size_t)len + 1)) : NULL;
-    if (room == NULL) {
-        buf->overflowed = true;
-    } else {
-        buf->max--;
+    buf->max++; /* for vsnprintf's NUL, which is not counted */
+    char *room = buf_reserve(buf, (size_t)len + 1);
+    buf->max--;
+    if (room != NULL) {
         vsnprintf(room, (size_t)len + 1, format, again);
         buf->len += (size_t)len;
     }

@@ -133,6 +133,11 @@ TEST(buf_stops_at_its_maximum_and_says_so)
     CHECK(!buf_overflowed(&buf));
     buf_fmt(&buf, "%s", "12345678901");
     CHECK(buf_overflowed(&buf));
+    buf_fmt(&buf, "%s", "1");
+    CHECK(buf_overflowed(&buf));
+    buf_clear(&buf);
+    buf_add(&buf, STR("12345678901")); /* no try has moved the maximum */
+    CHECK(buf_overflowed(&buf));
 }
 
 TEST(buf_drop_removes_from_the_front)
