@@ -44,10 +44,12 @@ static Err override(Arena *arena, json_t *root, const FieldTable *table, Str pat
 static Err apply_environment(Arena *arena, Str prefix, json_t *root, const FieldTable *table)
 {
     for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
-        Str name, value, all = str_from_c(*entry);
-        if (prefix.len == 0 || !str_starts_with(all, prefix) || !str_cut(all, '=', &name, &value))
+        Str name, value, path;
+        if (prefix.len == 0 || !str_cut(str_from_c(*entry), '=', &name, &value) || !str_starts_with(name, prefix))
             continue;
-        TRY(override(arena, root, table, str_skip(name, prefix.len), value));
+        path = str_skip(name, prefix.len);
+        if (str_starts_with(path, STR("_")))
+            TRY(override(arena, root, table, str_skip(path, 1), value));
     }
     return OK;
 }
