@@ -21,6 +21,24 @@ static Err file_fail(Arena *arena, const char *verb, Str path)
         strerrordesc_np(errno));
 }
 
+/* Reads to the end, or until the room is full; false with errno. */
+static bool read_all(int fd, char *text, size_t room, size_t *ret_len)
+{
+    size_t len = 0;
+    while (len < room) {
+        ssize_t got = read(fd, text + len, room - len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return false;
+        if (got == 0)
+            break;
+        len += (size_t)got;
+    }
+    *ret_len = len;
+    return true;
+}
+
 Err file_read(Arena *arena, Str path, size_t bytes_max, Str *ret_text)
 {
     _cleanup_(close_fd) int fd = open(arena_c(arena, path), O_RDONLY | O_CLOEXEC);
@@ -32,21 +50,17 @@ Err file_read(Arena *arena, Str path, size_t bytes_max, Str *ret_text)
     if (info.st_size < 0 || (size_t)info.st_size > bytes_max)
         return FAIL_FMT(
             arena, ERR_TOO_LARGE, "file-too-large", STR_FMT " has more than %zu bytes", STR_ARG(path), bytes_max);
-    /* One byte more than it should have: pipes say nothing of their size, files may grow. */
-    size_t room = S_ISREG(info.st_mode) ? (size_t)info.st_size + 1 : bytes_max + 1, len = 0;
+    /* One byte more than it should have. Pipes and files of the kernel say nothing of their size. */
+    bool has_size = S_ISREG(info.st_mode) && info.st_size > 0;
+    size_t room = has_size ? (size_t)info.st_size + 1 : bytes_max + 1, len = 0;
     char *text = arena_alloc(arena, room + 1, 1);
-    for (ssize_t got = 1; got != 0 && len < room; len += (size_t)got) {
-        got = read(fd, text + len, room - len);
-        if (got < 0 && errno == EINTR)
-            got = 0;
-        else if (got < 0)
-            return file_fail(arena, "read", path);
-        else if (got == 0)
-            break;
-    }
+    if (!read_all(fd, text, room, &len))
+        return file_fail(arena, "read", path);
     if (len > bytes_max)
         return FAIL_FMT(
             arena, ERR_TOO_LARGE, "file-too-large", STR_FMT " has more than %zu bytes", STR_ARG(path), bytes_max);
+    if (has_size && len == room)
+        return FAIL_FMT(arena, ERR_INVALID, "file-unreadable", STR_FMT " grew while it was read", STR_ARG(path));
     text[len] = '\0';
     *ret_text = str_n(text, len);
     return OK;

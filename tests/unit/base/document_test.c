@@ -4,6 +4,8 @@
 #include "base/config.h"
 #include "base/json.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 static Arena *arena;
@@ -200,7 +202,7 @@ static Err load(const char *yaml, Sample *sample)
     int fd = mkstemp(path);
     CHECK(fd >= 0 && write(fd, yaml, strlen(yaml)) == (ssize_t)strlen(yaml));
     close(fd);
-    Err err = config_load(arena, arena_str(arena, str_from_c(path)), STR("REEVE_TEST_"), &SAMPLE_FIELDS, sample);
+    Err err = config_load(arena, arena_str(arena, str_from_c(path)), STR("REEVE_TEST"), &SAMPLE_FIELDS, sample);
     unlink(path);
     return err;
 }
@@ -245,11 +247,15 @@ TEST(the_environment_overrides_the_file)
     CHECK_OK(load("name: good\ncount: 1\n", &sample));
     CHECK_INT(sample.count, 4);
     CHECK_STR(sample.first.model, "007");
+    setenv("REEVE_TESTS_COUNT", "5", 1); /* another program's */
+    CHECK_OK(load("name: good\ncount: 1\n", &sample));
+    CHECK_INT(sample.count, 4);
     setenv("REEVE_TEST_NOPE", "1", 1);
     CHECK_ERR(load("name: good\n", &sample), "bad-config");
     unsetenv("REEVE_TEST_COUNT");
     unsetenv("REEVE_TEST_FIRST__MODEL");
     unsetenv("REEVE_TEST_NOPE");
+    unsetenv("REEVE_TESTS_COUNT");
 }
 
 TEST(yaml_that_is_written_reads_back_the_same)
@@ -285,6 +291,55 @@ TEST(a_file_is_replaced_whole)
     CHECK_INT(rmdir(folder), 0); /* no temporary stays behind */
 }
 
+static void ignore_signal(int number)
+{
+    (void)number;
+}
+
+typedef struct Dripper {
+    pthread_t reader;
+    int fd;
+} Dripper;
+
+/* Half of the text, a signal while the reader waits for the rest, the rest. */
+static void *drip(void *arg)
+{
+    const Dripper *dripper = arg;
+    bool wrote = write(dripper->fd, "first ", 6) == 6;
+    for (int i = 0; i < 10; i++) {
+        usleep(5000);
+        pthread_kill(dripper->reader, SIGUSR1);
+    }
+    wrote = wrote && write(dripper->fd, "second", 6) == 6;
+    close(dripper->fd);
+    return wrote ? arg : NULL;
+}
+
+TEST(a_signal_does_not_cut_what_is_read_from_a_pipe)
+{
+    int ends[2];
+    pthread_t thread;
+    void *wrote;
+    Str text;
+    struct sigaction action = { .sa_handler = ignore_signal }; /* no SA_RESTART */
+    CHECK_INT(sigaction(SIGUSR1, &action, NULL), 0);
+    CHECK_INT(pipe(ends), 0);
+    Dripper dripper = { .reader = pthread_self(), .fd = ends[1] };
+    pthread_create(&thread, NULL, drip, &dripper);
+    CHECK_OK(file_read(arena, arena_fmt(arena, "/proc/self/fd/%d", ends[0]), 100, &text));
+    pthread_join(thread, &wrote);
+    CHECK(wrote != NULL);
+    CHECK_STR(text, "first second");
+    close(ends[0]);
+}
+
+TEST(a_file_that_does_not_know_its_size_is_read_whole)
+{
+    Str text;
+    CHECK_OK(file_read(arena, STR("/proc/self/status"), 65536, &text));
+    CHECK(str_contains(text, STR("\nPid:")));
+}
+
 #define WITH_ARENA(sentence) cmocka_unit_test_setup_teardown(test_##sentence, open_arena, close_arena)
 
 int main(void)
@@ -295,5 +350,7 @@ int main(void)
         WITH_ARENA(configuration_names_the_line_of_what_it_refuses),
         WITH_ARENA(configuration_refuses_what_yaml_is_known_for), WITH_ARENA(the_environment_overrides_the_file),
         WITH_ARENA(yaml_that_is_written_reads_back_the_same),
-        WITH_ARENA(printed_configuration_hides_what_is_written_only), WITH_ARENA(a_file_is_replaced_whole));
+        WITH_ARENA(printed_configuration_hides_what_is_written_only), WITH_ARENA(a_file_is_replaced_whole),
+        WITH_ARENA(a_signal_does_not_cut_what_is_read_from_a_pipe),
+        WITH_ARENA(a_file_that_does_not_know_its_size_is_read_whole));
 }
