@@ -8,6 +8,8 @@
 #include "base/arena.h"
 
 Str hex_encode(Arena *arena, Bytes bytes); /* lower case */
+int hex_digit(char c);                     /* 0 to 15; -1 of anything that is no hexadecimal digit */
+int hex_digit_lower(char c);               /* upper case is none either */
 CHECKED Err hex_decode(Arena *arena, Str text, Bytes *ret_bytes);
 Str base64_encode(Arena *arena, Bytes bytes); /* RFC 4648 section 4, padded */
 CHECKED Err base64_decode(Arena *arena, Str text, Bytes *ret_bytes);

@@ -18,11 +18,16 @@ Str hex_encode(Arena *arena, Bytes bytes)
     return str_n(text, bytes.len * 2);
 }
 
-static int hex_value(char c)
+int hex_digit_lower(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int hex_digit(char c)
+{
+    return hex_digit_lower(c >= 'A' && c <= 'F' ? (char)(c + ('a' - 'A')) : c);
 }
 
 Err hex_decode(Arena *arena, Str text, Bytes *ret_bytes)
@@ -30,7 +35,7 @@ Err hex_decode(Arena *arena, Str text, Bytes *ret_bytes)
     uint8_t *bytes = arena_alloc(arena, text.len / 2 + 1, 1);
     bool bad = text.len % 2 != 0;
     for (size_t i = 0; !bad && i < text.len / 2; i++) {
-        int high = hex_value(text.ptr[i * 2]), low = hex_value(text.ptr[i * 2 + 1]);
+        int high = hex_digit_lower(text.ptr[i * 2]), low = hex_digit_lower(text.ptr[i * 2 + 1]);
         bad = high < 0 || low < 0;
         bytes[i] = (uint8_t)(bad ? 0 : high << 4 | low);
     }

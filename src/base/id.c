@@ -110,13 +110,6 @@ Str uuid_format(Arena *arena, Uuid id)
     return str_n(text, at);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 Err uuid_parse(Str text, Uuid *ret_id)
 {
     Err bad = FAIL(ERR_INVALID, "bad-id", "must be a UUID in lower-case hexadecimal");
@@ -127,7 +120,7 @@ Err uuid_parse(Str text, Uuid *ret_id)
     for (size_t i = 0; i < sizeof(id.b); i++) {
         if ((i == 4 || i == 6 || i == 8 || i == 10) && text.ptr[at++] != '-')
             return bad;
-        int high = hex_value(text.ptr[at]), low = hex_value(text.ptr[at + 1]);
+        int high = hex_digit_lower(text.ptr[at]), low = hex_digit_lower(text.ptr[at + 1]);
         if (high < 0 || low < 0)
             return bad;
         id.b[i] = (uint8_t)(high << 4 | low);

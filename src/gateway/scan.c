@@ -1,6 +1,8 @@
 /* scan.c: see gateway/scan.h. A recursive descent whose depth is bounded; the hot loop is the one over strings. */
 #include "gateway/scan.h"
 
+#include "base/encode.h"
+
 #include <string.h>
 
 typedef struct Cursor {
@@ -179,14 +181,9 @@ static bool scan_array(Cursor *c)
     return take(c, ']') || stop(c, CODE_MALFORMED);
 }
 
-static int hex_value(char x)
-{
-    return is_digit(x) ? x - '0' : (x | 0x20) - 'a' + 10;
-}
-
 static uint32_t hex4(const char *p)
 {
-    return (uint32_t)(hex_value(p[0]) << 12 | hex_value(p[1]) << 8 | hex_value(p[2]) << 4 | hex_value(p[3]));
+    return (uint32_t)(hex_digit(p[0]) << 12 | hex_digit(p[1]) << 8 | hex_digit(p[2]) << 4 | hex_digit(p[3]));
 }
 
 static size_t utf8_put(char *out, uint32_t point)

@@ -1,25 +1,15 @@
 /* url.c: percent-decoding of path segments and query values, and the names of statuses. See server.h. */
+#include "base/encode.h"
 #include "http/server.h"
 
 #include <string.h>
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 /* Decodes one escape; -1 when it is malformed, or names a byte that would change what the text means. */
 static int decode_escape(Str raw, size_t at)
 {
     if (at + 2 >= raw.len)
         return -1;
-    int high = hex_value(raw.ptr[at + 1]), low = hex_value(raw.ptr[at + 2]);
+    int high = hex_digit(raw.ptr[at + 1]), low = hex_digit(raw.ptr[at + 2]);
     if (high < 0 || low < 0)
         return -1;
     int byte = high * 16 + low;
