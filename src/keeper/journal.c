@@ -281,19 +281,26 @@ static Err replay_frame(Journal *j, Arena *scratch, Bytes frame)
     }
 }
 
-/* What never reached the disk whole was never answered for: a short frame, or zeros to the end. */
+static bool all_zero(Bytes bytes)
+{
+    for (size_t i = 0; i < bytes.len; i++)
+        if (bytes.ptr[i] != 0)
+            return false;
+    return true;
+}
+
+/* What never reached the disk whole was never answered for: a short frame, or zeros to the end. A length that no frame
+ * has is no short frame: somebody changed it, and what follows was answered for. */
 static bool is_torn(Bytes rest)
 {
     Reader r = reader_of(rest);
     uint32_t len = read_u32(&r), crc = read_u32(&r);
-    if (r.failed || len > r.len)
+    if (r.failed)
         return true;
-    if (len == 0 || len > FRAME_BYTES_MAX) {
-        for (size_t i = 0; i < rest.len; i++)
-            if (rest.ptr[i] != 0)
-                return false;
+    if (len == 0 || len > FRAME_BYTES_MAX)
+        return all_zero(rest);
+    if (len > r.len)
         return true;
-    }
     return len == r.len && crc32_of((Bytes){ .ptr = r.ptr, .len = len }) != crc;
 }
 
