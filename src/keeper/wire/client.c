@@ -149,7 +149,7 @@ void keeper_client_deadline(KeeperClient *client, int64_t milliseconds)
 
 /* --- one call --- */
 
-/* With the lock held. */
+/* With the lock held; so a keeper that hangs, with its backlog full, must not hold connect(). */
 static Err connect_when_needed(KeeperClient *client)
 {
     if (client->fd >= 0)
@@ -163,6 +163,9 @@ static Err connect_when_needed(KeeperClient *client)
         return unavailable();
     int size = 2 * MESSAGE_BYTES_MAX;
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    int64_t wait_ms = client->deadline_ms < 1 ? 1 : client->deadline_ms;
+    const struct timeval wait = { .tv_sec = wait_ms / 1000, .tv_usec = wait_ms % 1000 * 1000 };
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
         close(fd);
         return unavailable();

@@ -151,6 +151,29 @@ TEST(call_ends_at_its_deadline)
     pthread_join(peer, NULL);
 }
 
+TEST(keeper_that_takes_no_more_connections_is_unavailable_at_the_deadline)
+{
+    int waiting[64], count = 0;
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    memcpy(address.sun_path, path, sizeof(path));
+    for (; count < 64; count++) {
+        waiting[count] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (connect(waiting[count], (struct sockaddr *)&address, sizeof(address)) != 0)
+            break;
+    }
+    assert_true(count < 64); /* the backlog is full */
+    KeeperClient *client = keeper_client_open(str_from_c(path));
+    keeper_client_deadline(client, 100);
+    alarm(20);
+    expect_err(hello(client), "keeper-unavailable");
+    alarm(0);
+    keeper_client_free(&client);
+    for (int i = 0; i <= count; i++)
+        close(waiting[i]);
+    for (int i = 0; i < count; i++)
+        close(accept(listener, NULL, NULL));
+}
+
 TEST(junk_is_not_taken_for_an_answer)
 {
     pthread_t peer;
@@ -185,6 +208,7 @@ int main(void)
         RUN(answers_find_their_callers_out_of_order),
         RUN(call_fails_when_the_keeper_hangs_up_and_the_next_connects_again),
         RUN(call_ends_at_its_deadline),
+        RUN(keeper_that_takes_no_more_connections_is_unavailable_at_the_deadline),
         RUN(junk_is_not_taken_for_an_answer),
         RUN(keeper_that_is_not_there_is_unavailable_at_once),
     };
