@@ -28,7 +28,7 @@ typedef struct Connection {
     int fd;
     int64_t uid;
     unsigned in_flight; /* jobs that point here */
-    bool closed;        /* reads nothing and answers nothing more; freed when in_flight is 0 */
+    bool closed;        /* reads nothing and answers nothing more; the reader frees it when in_flight is 0 */
     bool used;
     pthread_mutex_t sending;
 } Connection;
@@ -73,7 +73,7 @@ struct KeeperServer {
     Vault *vault;
     int listener;
     int signals;
-    int woken[2]; /* a worker tells the reader that a full connection has room again */
+    int woken[2]; /* a worker tells the reader that a full connection has room again, or that a closed one is done */
     Connection connections[KEEPER_CONNECTIONS_MAX];
     pthread_mutex_t lock;
     pthread_cond_t work;
@@ -86,17 +86,20 @@ struct KeeperServer {
 
 /* --- connections --- */
 
-/* With the lock held. */
+/* With the lock held. Frees nothing: the reader may have a packet of it in its hands, and no job may find another
+ * connection in its place. */
 static void connection_end(Connection *c)
 {
     c->closed = true;
-    if (c->fd >= 0)
-        shutdown(c->fd, SHUT_RDWR);
-    if (c->in_flight == 0 && c->fd >= 0) {
-        close(c->fd);
-        pthread_mutex_destroy(&c->sending);
-        *c = (Connection){ .fd = -1 };
-    }
+    shutdown(c->fd, SHUT_RDWR);
+}
+
+/* In the reader's thread, with the lock held. */
+static void connection_free(Connection *c)
+{
+    close(c->fd);
+    pthread_mutex_destroy(&c->sending);
+    *c = (Connection){ .fd = -1 };
 }
 
 static bool uid_is_allowed(const KeeperConfig *config, int64_t uid)
@@ -189,12 +192,13 @@ static void run_job(KeeperServer *s, Job *job)
     queue_done(&s->queue, &job->item);
     Connection *c = job->connection;
     bool was_full = c->in_flight-- == IN_FLIGHT_MAX;
-    if (!sent || c->closed)
+    if (!sent)
         connection_end(c);
+    bool wakes = was_full || (c->closed && c->in_flight == 0);
     pthread_cond_broadcast(&s->work); /* whoever waited for this KMS key */
     pthread_cond_signal(&s->idle);
     pthread_mutex_unlock(&s->lock);
-    if (was_full && write(s->woken[1], "", 1) < 0)
+    if (wakes && write(s->woken[1], "", 1) < 0)
         log_debug("the reader is awake already", LOG_INT("errno", errno));
     Arena *arena = job->arena;
     arena_free(&arena);
@@ -296,6 +300,8 @@ static size_t what_to_poll(KeeperServer *s, struct pollfd *polled, Connection **
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < KEEPER_CONNECTIONS_MAX; i++) {
         Connection *c = &s->connections[i];
+        if (c->used && c->closed && c->in_flight == 0)
+            connection_free(c);
         if (!c->used || c->closed || c->in_flight >= IN_FLIGHT_MAX)
             continue;
         owners[count] = c;
@@ -433,7 +439,7 @@ void keeper_server_free(KeeperServer **server)
         return;
     for (size_t i = 0; i < KEEPER_CONNECTIONS_MAX; i++)
         if (s->connections[i].used)
-            connection_end(&s->connections[i]);
+            connection_free(&s->connections[i]);
     close_fd(s->listener);
     close_fd(s->signals);
     close_fd(s->woken[0]);

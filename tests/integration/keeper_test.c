@@ -577,6 +577,28 @@ TEST(packets_that_are_not_messages_end_the_connection)
     expect_ok(keeper_hello(client, arena, &hello)); /* others were not disturbed */
 }
 
+/* A slot must not go to another connection while a request or a packet of the former is still in somebody's hands. */
+TEST(callers_that_hang_up_over_their_requests_leave_the_others_their_answers)
+{
+    Bytes packet = good_packet();
+    for (int round = 0; round < 100; round++) {
+        uint8_t answer[4096];
+        int leaving = raw_connection(), staying = raw_connection();
+        for (int i = 0; i < 8; i++)
+            assert_true(send(leaving, packet.ptr, packet.len, MSG_NOSIGNAL) > 0);
+        close(leaving);
+        int next = raw_connection();
+        assert_true(send(staying, packet.ptr, packet.len, MSG_NOSIGNAL) > 0);
+        assert_true(recv(staying, answer, sizeof(answer), 0) > 0);
+        assert_int_equal(recv(staying, answer, sizeof(answer), MSG_DONTWAIT), -1); /* one question, one answer */
+        assert_int_equal(recv(next, answer, sizeof(answer), MSG_DONTWAIT), -1);    /* it asked for nothing */
+        close(staying);
+        close(next);
+    }
+    Hello hello;
+    expect_ok(keeper_hello(client, arena, &hello));
+}
+
 TEST(replayed_packet_gives_a_fresh_key_and_a_receipt_of_its_own)
 {
     Bytes packet = good_packet();
@@ -706,13 +728,16 @@ TEST(journal_that_was_changed_in_the_middle_stops_the_keeper)
     keeper_fixture_stop(keeper, SIGTERM);
     expect_ok(file_read(arena, path, 64 << 20, &text));
     assert_true(text.len > 400);
-    char *copy = (char *)(uintptr_t)arena_str(arena, text).ptr;
-    copy[200] ^= 1;
-    expect_ok(file_write_atomic(path, str_n(copy, text.len), 0600));
-    assert_int_not_equal(keeper_fixture_run(keeper, NULL), 0);
-    Str after = STR("");
-    expect_ok(file_read(arena, path, 64 << 20, &after));
-    assert_int_equal(after.len, text.len); /* nothing written */
+    static const size_t places[] = { 200, 3, 1, 0 }; /* the last three are the first frame's length */
+    for (size_t i = 0; i < COUNT_OF(places); i++) {
+        char *copy = (char *)(uintptr_t)arena_str(arena, text).ptr;
+        copy[places[i]] ^= 1;
+        expect_ok(file_write_atomic(path, str_n(copy, text.len), 0600));
+        assert_int_not_equal(keeper_fixture_run(keeper, NULL), 0);
+        Str after = STR("");
+        expect_ok(file_read(arena, path, 64 << 20, &after));
+        assert_int_equal(after.len, text.len); /* nothing written */
+    }
     expect_ok(file_write_atomic(path, text, 0600));
     keeper_fixture_start(keeper);
 }
@@ -955,6 +980,7 @@ int main(void)
         RUN(heartbeat_and_checkpoint_are_what_they_say),
         RUN(hello_says_what_is_not_for_production),
         RUN(packets_that_are_not_messages_end_the_connection),
+        RUN(callers_that_hang_up_over_their_requests_leave_the_others_their_answers),
         RUN(replayed_packet_gives_a_fresh_key_and_a_receipt_of_its_own),
         RUN(many_requests_at_once_are_all_answered),
         RUN(receipts_are_chained_and_signed_across_kill_9),
