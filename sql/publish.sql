@@ -21,7 +21,8 @@ select id from installation;
 -- roles: publish
 -- Every fleet with its key and the head of its manifests.
 select f.id as fleet, f.generation, f.max_stale_s, f.hard_expiry_s, k.kms_uri, k.wrapped,
-       coalesce(m.seq, 0) as seq, m.digest, m.hard_expiry, m.issued_at, m.settings, m.shards
+       coalesce(m.seq, 0) as seq, m.digest, m.hard_expiry, m.issued_at, m.settings, m.shards,
+       coalesce(m.checkpoint_size, 0) as checkpoint_size
   from fleet f
   join fleet_key k on k.fleet = f.id and k.generation = f.generation
   left join lateral (select * from manifest m where m.fleet = f.id order by m.seq desc limit 1) m on true
@@ -180,8 +181,8 @@ on conflict (fleet, digest) do update set replaced_at = null;
 -- name: publish_manifest_insert
 -- roles: publish
 -- The next manifest of a fleet; its number is free, or another was faster.
-insert into manifest (fleet, seq, digest, jws, generation, settings, shards, issued_at, hard_expiry)
-values (:fleet, :seq, :digest, :jws, :generation, :settings, :shards, :issued_at, :hard_expiry);
+insert into manifest (fleet, seq, digest, jws, generation, settings, shards, issued_at, hard_expiry, checkpoint_size)
+values (:fleet, :seq, :digest, :jws, :generation, :settings, :shards, :issued_at, :hard_expiry, :checkpoint_size);
 
 -- name: publish_offered
 -- roles: publish

@@ -20,13 +20,15 @@
 #define PUBLISH_COALESCE_US (20 * US_PER_MS)
 #define PUBLISH_QUEUE_MAX 10000 /* rows of one round */
 #define PUBLISH_POLL_MS 5000
+#define PUBLISH_CHECKPOINT_S 60 /* a new audit checkpoint alone makes a manifest no more often than that */
 
 typedef struct Publisher Publisher;
 
 typedef struct PublisherOptions {
     PoolOptions pool; /* role "publish"; two connections, and one that listens */
     KeeperClient *keeper;
-    int64_t reissue_s; /* a manifest is issued again so long before its hard expiry; 0: half of its life */
+    int64_t checkpoint_s; /* 0: PUBLISH_CHECKPOINT_S */
+    int64_t reissue_s;    /* a manifest is issued again so long before its hard expiry; 0: half of its life */
 } PublisherOptions;
 
 CHECKED Err publisher_open(const PublisherOptions *options, Publisher **ret_publisher);

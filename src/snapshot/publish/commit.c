@@ -79,6 +79,7 @@ static Err put_manifest(Round *round, const FleetWork *fleet)
         .shards = { .ptr = (const uint8_t *)fleet->shards, .len = sizeof fleet->shards },
         .issued_at = fleet->manifest.issued_at,
         .hard_expiry = fleet->manifest.hard_expiry,
+        .checkpoint_size = fleet->manifest.checkpoint.size,
     };
     TRY(put_shards(round, fleet));
     TRY(run(round, &SQL_PUBLISH_MANIFEST_INSERT, &row));

@@ -84,6 +84,12 @@ static bool must_reissue(const Round *round, const FleetWork *fleet)
 {
     if (fleet->seq == 0 || !str_eq(fleet->settings, fleet->head_settings))
         return true;
+    int64_t checkpoint_s = round->publisher->options.checkpoint_s;
+    if (checkpoint_s == 0)
+        checkpoint_s = PUBLISH_CHECKPOINT_S;
+    if (round->checkpoint.size > fleet->head_checkpoint &&
+        !time_before(round->now, time_add_s(fleet->head_issued, checkpoint_s)))
+        return true;
     int64_t before_s = round->publisher->options.reissue_s;
     if (before_s == 0)
         before_s = fleet->hard_expiry_s / 2;
@@ -116,6 +122,7 @@ static Err sign(Round *round, FleetWork *fleet)
         .max_stale_s = fleet->max_stale_s,
         .hard_expiry = time_add_s(round->now, fleet->hard_expiry_s),
         .shards = fleet->shards,
+        .checkpoint = round->checkpoint,
     };
     return keeper_sign_manifest(round->publisher->keeper, round->arena, &fleet->manifest, &fleet->jws);
 }

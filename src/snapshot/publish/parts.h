@@ -15,7 +15,8 @@
 typedef struct PublishRow {
     Uuid id, org, project, fleet, secret, workflow, revision;
     Str name, dialect, base_url, origin, state, salt, kind, kms_uri, settings, jwe, jws;
-    int64_t number, version, generation, percent, key_version, seq, shard, length, limit, max_stale_s, hard_expiry_s;
+    int64_t number, version, generation, percent, key_version, seq, shard, length, limit, max_stale_s, hard_expiry_s,
+        checkpoint_size;
     bool live;
     Time not_after, hard_expiry, issued_at;
     Bytes digest, content, body, wrapped, envelope, shards;
@@ -36,6 +37,7 @@ typedef struct FleetWork {
     Digest head;
     Time head_issued, head_expiry;
     Str head_settings;
+    int64_t head_checkpoint;        /* size of the log of logs that it states */
     Digest shards[MANIFEST_SHARDS]; /* current, then next */
     bool touched[MANIFEST_SHARDS];
     Str bodies[MANIFEST_SHARDS]; /* of the touched ones that changed; ptr NULL: unchanged */
@@ -84,6 +86,7 @@ typedef struct Round {
     Db *db; /* NULL while the keeper is asked */
     Time now;
     Uuid installation;
+    ManifestCheckpoint checkpoint; /* of the log of logs; origin.ptr NULL: none yet */
     Uuids queue_orgs, queue_ids;
     ProjectWork *projects;
     size_t project_count;

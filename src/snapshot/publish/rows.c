@@ -3,6 +3,8 @@
  */
 #include "parts.h"
 
+#include "domain/audit.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +46,7 @@ static const Field row_fields[] = {
     FIELD(PublishRow, limit, .internal = true),
     FIELD(PublishRow, max_stale_s, .internal = true),
     FIELD(PublishRow, hard_expiry_s, .internal = true),
+    FIELD(PublishRow, checkpoint_size, .internal = true),
     FIELD(PublishRow, live, .internal = true),
     FIELD(PublishRow, not_after, .internal = true),
     FIELD(PublishRow, hard_expiry, .internal = true),
@@ -97,6 +100,7 @@ static Err fill_fleet(const PublishRow *row, FleetWork *fleet)
         .head_issued = row->issued_at,
         .head_expiry = row->hard_expiry,
         .head_settings = row->settings,
+        .head_checkpoint = row->checkpoint_size,
     };
     if (row->seq == 0)
         return OK;
@@ -178,6 +182,26 @@ static Err read_fleets(Round *round)
     distribute(round, revoked, revoked_of, id_member);
     for (size_t i = 0; i < round->fleet_count; i++)
         round->fleets[i].settings = settings_of(round, &round->fleets[i]);
+    return OK;
+}
+
+/* --- the audit log's head, for data planes to witness --- */
+
+static Err read_checkpoint(Round *round)
+{
+    AuditCheckpoint newest = { 0 };
+    TRY(tx_begin_read(round->db));
+    Err err = tx_set_tenant(round->db, round->installation);
+    if (err.kind == ERR_NONE)
+        err = audit_checkpoint_latest(round->db, round->arena, &newest);
+    tx_rollback(round->db);
+    if (err.kind == ERR_NOT_FOUND)
+        return OK;
+    TRY(err);
+    round->checkpoint =
+        (ManifestCheckpoint){ .origin = audit_origin(round->arena, round->installation, round->installation),
+            .size = newest.size,
+            .root = digest_from(newest.root) };
     return OK;
 }
 
@@ -395,6 +419,7 @@ Err round_read(Round *round)
     /* The queue before the rows: what is queued after this read is another round's. */
     TRY(read_queue(round, &refs));
     TRY(read_fleets(round));
+    TRY(read_checkpoint(round));
     TRY(add_generations(round, &refs));
     settle_projects(round, &refs);
     for (size_t i = 0; i < round->project_count; i++)

@@ -34,6 +34,15 @@ static Err check_place(const Trust *trust, Uuid installation, Uuid fleet)
     return OK;
 }
 
+/* "reeve/ins_…": the log whose leaves are the checkpoints of every organization's log. */
+static Err check_log(const Trust *trust, Arena *arena, const ManifestCheckpoint *checkpoint)
+{
+    Str own = arena_fmt(arena, "reeve/" STR_FMT, STR_ARG(typeid_format(arena, STR("ins"), trust->installation)));
+    if (checkpoint->origin.ptr != NULL && !str_eq(checkpoint->origin, own))
+        return FAIL(ERR_INVALID, "checkpoint-other-log", "The manifest's checkpoint is of another audit log.");
+    return OK;
+}
+
 static Err read_manifest(const Trust *trust, Arena *arena, Str jws, Manifest *ret_manifest, Mark *ret_mark)
 {
     Str payload = STR(""), kid = STR("");
@@ -42,14 +51,28 @@ static Err read_manifest(const Trust *trust, Arena *arena, Str jws, Manifest *re
     TRY(jws_verify(arena, jws, root_keys(trust->root, "manifest"), STR(MANIFEST_TYP), &payload, &kid));
     TRY(manifest_parse(arena, payload, ret_manifest));
     TRY(check_place(trust, ret_manifest->installation, ret_manifest->fleet));
+    TRY(check_log(trust, arena, &ret_manifest->checkpoint));
     Mark mark = {
         .seq = ret_manifest->seq,
         .manifest = digest_of(str_bytes(jws)),
         .generation = ret_manifest->generation,
         .signed_time = ret_manifest->issued_at,
+        .checkpoint_size = ret_manifest->checkpoint.size,
+        .checkpoint_root = ret_manifest->checkpoint.root,
     };
     memcpy(mark.kid, kid.ptr, kid.len < KID_LEN ? kid.len : KID_LEN);
     *ret_mark = mark;
+    return OK;
+}
+
+/* An audit log only grows. One that shrank, vanished or has two roots at one size was rewritten. */
+static Err check_witness(const Mark *mark, const ManifestCheckpoint *checkpoint)
+{
+    if (checkpoint->size < mark->checkpoint_size)
+        return FAIL(ERR_INVALID, "checkpoint-rolled-back", "The audit log is shorter than it was.");
+    if (checkpoint->size == mark->checkpoint_size && mark->checkpoint_size > 0 &&
+        !digest_eq(checkpoint->root, mark->checkpoint_root))
+        return FAIL(ERR_INVALID, "checkpoint-equivocation", "The audit log has two roots at one size.");
     return OK;
 }
 
@@ -66,7 +89,7 @@ static Err check_order(const Trust *trust, const Manifest *manifest, Digest dige
     if (manifest->seq == mark->seq + 1 && active_seq == mark->seq &&
         (!manifest->has_prev || !digest_eq(manifest->prev, mark->manifest)))
         return FAIL(ERR_INVALID, "manifest-broken-chain", "The manifest does not follow the active one.");
-    return OK;
+    return check_witness(mark, &manifest->checkpoint);
 }
 
 static Err check_time(const Manifest *manifest, Time now)

@@ -18,6 +18,9 @@ typedef struct Mark {
     int64_t generation;
     char kid[KID_LEN + 1]; /* the manifest key that signed it */
     Time signed_time;      /* the latest moment a manifest key vouched for */
+    /* Of the installation's audit log, as the last activated manifest stated it: data planes are its witnesses. */
+    int64_t checkpoint_size; /* 0: none yet */
+    Digest checkpoint_root;
 } Mark;
 
 typedef struct Trust {
@@ -39,7 +42,8 @@ bool trust_mark_binds(const Trust *trust);
 
 /* Errors: jose-…, manifest-malformed, version-unsupported, client-too-old, root-expired, manifest-other-installation,
  * manifest-other-fleet, manifest-rolled-back, manifest-equivocation, manifest-broken-chain, generation-rolled-back,
- * manifest-from-the-future, manifest-expired. active_seq 0: nothing is active. */
+ * checkpoint-other-log, checkpoint-rolled-back, checkpoint-equivocation, manifest-from-the-future, manifest-expired.
+ * active_seq 0: nothing is active. */
 CHECKED Err trust_manifest(const Trust *trust, Arena *arena, Str jws, Time now, int64_t active_seq,
     Manifest *ret_manifest, Mark *ret_mark, Offer *ret_offer);
 

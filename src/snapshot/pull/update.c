@@ -232,9 +232,10 @@ static Str manifest_name(Arena *arena, int64_t seq)
 void pull_write_mark(Puller *puller, Arena *arena)
 {
     const Mark *mark = &puller->trust.mark;
-    Str text = arena_fmt(arena, "1 %lld " STR_FMT " %lld %s %lld\n", (long long)mark->seq,
+    Str text = arena_fmt(arena, "2 %lld " STR_FMT " %lld %s %lld %lld " STR_FMT "\n", (long long)mark->seq,
         STR_ARG(digest_text(arena, mark->manifest)), (long long)mark->generation, mark->kid,
-        (long long)mark->signed_time.us);
+        (long long)mark->signed_time.us, (long long)mark->checkpoint_size,
+        STR_ARG(digest_text(arena, mark->checkpoint_root)));
     Err err = state_write(puller->state, STR("mark"), text);
     if (err.kind == ERR_NONE)
         puller->mark_written_us = monotonic_us();
@@ -247,6 +248,14 @@ static bool take_number(Str *rest, int64_t *ret_number)
     return str_to_i64(head, ret_number);
 }
 
+/* Version 1 had no checkpoint. */
+static bool take_witness(Str rest, int64_t version, Mark *mark)
+{
+    if (version == 1)
+        return rest.len == 0;
+    return take_number(&rest, &mark->checkpoint_size) && digest_parse(rest, &mark->checkpoint_root).kind == ERR_NONE;
+}
+
 static bool read_mark(Puller *puller, Arena *arena, Mark *ret_mark)
 {
     Str text = STR(""), head = STR("");
@@ -255,13 +264,13 @@ static bool read_mark(Puller *puller, Arena *arena, Mark *ret_mark)
     if (state_read(puller->state, arena, STR("mark"), 1024, &text).kind != ERR_NONE || !str_ends_with(text, STR("\n")))
         return false;
     Str rest = str_first(text, text.len - 1);
-    if (!take_number(&rest, &version) || version != 1 || !take_number(&rest, &mark.seq))
+    if (!take_number(&rest, &version) || version < 1 || version > 2 || !take_number(&rest, &mark.seq))
         return false;
     str_cut(rest, ' ', &head, &rest);
     if (digest_parse(head, &mark.manifest).kind != ERR_NONE || !take_number(&rest, &mark.generation))
         return false;
     str_cut(rest, ' ', &head, &rest);
-    if (head.len != KID_LEN || !take_number(&rest, &mark.signed_time.us) || rest.len > 0)
+    if (head.len != KID_LEN || !take_number(&rest, &mark.signed_time.us) || !take_witness(rest, version, &mark))
         return false;
     memcpy(mark.kid, head.ptr, KID_LEN);
     *ret_mark = mark;

@@ -1214,6 +1214,78 @@ ATTACK(test_attack_48_status_endpoint_down_and_nack_storm)
 
 #define ATTACK_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* --- the audit log, to which every data plane is a witness --- */
+
+static Str own_log(World *world)
+{
+    return arena_fmt(
+        world->arena, "reeve/" STR_FMT, STR_ARG(typeid_format(world->arena, STR("ins"), world->installation)));
+}
+
+static Manifest with_checkpoint(World *world, int64_t size, const char *leaves)
+{
+    Manifest next = next_manifest(world);
+    next.checkpoint = (ManifestCheckpoint){
+        .origin = own_log(world), .size = size, .root = digest_of(str_bytes(str_from_c(leaves)))
+    };
+    return next;
+}
+
+static void refuse_rewritten_logs(World *world)
+{
+    Manifest next = with_checkpoint(world, 6, "history of six");
+    assert_offer_refused(world, world_sign(world, &next), "checkpoint-rolled-back");
+    next = with_checkpoint(world, 7, "another history of seven");
+    assert_offer_refused(world, world_sign(world, &next), "checkpoint-equivocation");
+    next.checkpoint = (ManifestCheckpoint){ 0 };
+    assert_offer_refused(world, world_sign(world, &next), "checkpoint-rolled-back");
+    next = with_checkpoint(world, 8, "history of eight");
+    next.checkpoint.origin = STR("reeve/ins_00000000000000000000000001");
+    assert_offer_refused(world, world_sign(world, &next), "checkpoint-other-log");
+    world->answer = (Str){ 0 };
+}
+
+ATTACK(test_an_audit_log_that_was_rewritten_is_refused_and_the_memory_of_it_outlives_a_restart)
+{
+    World *world = *state;
+    Manifest next = with_checkpoint(world, 7, "history of seven");
+    world_serve(world, &next);
+    assert_ok(puller_step(world->puller));
+    refuse_rewritten_logs(world);
+    world_restart(world);
+    refuse_rewritten_logs(world);
+    assert_ok(puller_step(world->puller)); /* the report's turn */
+    assert_ok(puller_report(world->puller));
+    next = with_checkpoint(world, 7, "history of seven");
+    world_serve(world, &next);
+    assert_ok(puller_step(world->puller));
+    next = with_checkpoint(world, 9, "history of nine");
+    world_serve(world, &next);
+    assert_ok(puller_step(world->puller));
+    assert_recovers(world);
+}
+
+/* A mark that was written before manifests stated checkpoints. */
+ATTACK(test_a_mark_without_a_checkpoint_still_binds)
+{
+    World *world = *state;
+    Str old = world->manifest_jws;
+    advance_to(world, 3);
+    Str mark = arena_fmt(world->arena, "1 3 " STR_FMT " 1 %s %lld\n",
+        STR_ARG(digest_text(world->arena, digest_of(str_bytes(world->manifest_jws)))),
+        world->manifest_key.public_key.kid, (long long)time_now().us);
+    char path[256];
+    snprintf(path, sizeof path, "%s/mark", world->dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(mark.len, fwrite(mark.ptr, 1, mark.len, file));
+    assert_int_equal(0, fclose(file));
+    remove_file(world, "manifests/0000000000000003.jws");
+    world_restart(world);
+    assert_offer_refused(world, old, "manifest-rolled-back");
+    assert_recovers(world);
+}
+
 int main(void)
 {
     crypto_start();
@@ -1267,6 +1339,8 @@ int main(void)
         ATTACK_TEST(test_attack_46_truncated_or_corrupt_state_at_start),
         ATTACK_TEST(test_attack_47_two_pullers_on_one_directory),
         ATTACK_TEST(test_attack_48_status_endpoint_down_and_nack_storm),
+        ATTACK_TEST(test_an_audit_log_that_was_rewritten_is_refused_and_the_memory_of_it_outlives_a_restart),
+        ATTACK_TEST(test_a_mark_without_a_checkpoint_still_binds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
