@@ -6,6 +6,7 @@ Every step is what an operator would type; a second run finds what the first mad
 """
 import argparse
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -101,6 +102,8 @@ class Quickstart(Stack):
                 self.owner(name, "connection", "create", secret, "--dialect", dialect, "--base-url", base_url, "--secret", secret)
                 if place == "primary":
                     lanes.append(self.lane(name, project, workflow, dialect, models, key))
+                else:
+                    lanes[-1]["fallback_key_sha256"] = [hashlib.sha256(key.encode()).hexdigest()]
             made = self.owner(name, "workflow", "create", workflow, "--dialect", dialect)
             lanes[-1]["workflow_id"] = made["id"]
             self.owner(name, "workflow", "revise", workflow, "--release", "--quiet",
@@ -113,7 +116,6 @@ class Quickstart(Stack):
         return lanes
 
     def lane(self, organization, project, workflow, dialect, models, key):
-        import hashlib
         found = self.owner(organization, "project", "get", project)
         return {"project": project, "project_id": found["id"], "workflow": workflow, "dialect": dialect, "models": models,
                 "key_sha256": hashlib.sha256(key.encode()).hexdigest()}

@@ -10,6 +10,7 @@ workflow, model and meter; the ledger's usage report is read in the same groupin
     print(result.table()); result.equal
 """
 import hashlib
+import itertools
 import json
 import urllib.error
 import urllib.parse
@@ -123,14 +124,15 @@ def served_meters(line):
 
 class Lanes:
     """Which provider key and model belong to which project and workflow: {"project", "workflow", "key_sha256", "models"}
-    and, where the report shows ids, "project_id" and "workflow_id"."""
+    and, where the report shows ids, "project_id" and "workflow_id"; "fallback_key_sha256": keys of its other targets."""
 
     def __init__(self, lanes):
         self.by_key, self.names = {}, {}
         for lane in lanes:
-            for model in lane["models"]:
+            keys = (lane["key_sha256"], *lane.get("fallback_key_sha256", ()))
+            for key, model in itertools.product(keys, lane["models"]):
                 place = (lane["project"], lane["workflow"])
-                if self.by_key.setdefault((lane["key_sha256"], model), place) != place:
+                if self.by_key.setdefault((key, model), place) != place:
                     raise ValueError(f"two lanes use the same provider key and model {model}: they cannot be told apart")
             for noun in ("project", "workflow"):
                 if lane.get(noun + "_id"):
