@@ -18,6 +18,7 @@ import urllib.parse
 from scene import http_call
 
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+REGION_BYTES_MAX = 1 << 31
 ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
 
 
@@ -130,6 +131,8 @@ class Canary:
                 if "w" not in mode or (not shared and "s" in mode) or (rest[-1:] or [""])[0].startswith(("[vvar", "[vsyscall")):
                     continue
                 begin, end = (int(part, 16) for part in place.split("-"))
+                if end - begin > REGION_BYTES_MAX:  # a sanitizer's own
+                    continue
                 seen = self.in_region(memory, begin, end)
                 if seen:
                     found[line.strip()] = seen

@@ -8,11 +8,13 @@
 A Scene starts the quickstart's installation in a folder of its own (scene.stack), on free ports, and stops all of it. With
 REEVE_VERBOSE=1 it narrates.
 """
+import atexit
 import hashlib
 import http.client
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -188,7 +190,10 @@ class Scene(unittest.TestCase):
     def setUpClass(cls):
         cls.home = tempfile.mkdtemp(prefix="reeve-e2e-")
         cls.stack = cls.new_stack()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+        atexit.register(cls.stack.down)
         cls.addClassCleanup(cls.tidy)
+        cls.addClassCleanup(cls.stop_gently)
         if cls.start_all:
             began = time.monotonic()
             cls.stack.up()
@@ -200,6 +205,20 @@ class Scene(unittest.TestCase):
         start = stack.start_provider
         stack.start_provider = lambda *arguments: start(*(arguments or cls.provider_arguments))
         return stack
+
+    @classmethod
+    def stop_gently(cls):
+        """Each of our programs ends when it is asked to, says nothing ill, and sanitizers found nothing."""
+        trouble = []
+        for name in ("gateway", "reeved", "keeper"):
+            if cls.stack.is_running(name) and cls.stack.stop(name) != 0:
+                trouble.append(f"{name} ended with {cls.stack.children[name][0].returncode}")
+        for name in ("gateway", "reeved", "keeper"):
+            if name in cls.stack.children:
+                log = cls.stack.read(f"log/{name}.log")
+                trouble += [f"{name}: {line}" for line in log.splitlines() if "Sanitizer" in line or "runtime error" in line]
+        if trouble:
+            raise AssertionError("\n".join(trouble[:20]))
 
     @classmethod
     def tidy(cls):
