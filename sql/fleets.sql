@@ -79,6 +79,11 @@ select o.id, o.name, f.created_at
  order by o.id
  limit :limit;
 
+-- name: fleet_exists
+-- roles: api
+-- Whether a fleet is there, by id or name.
+select id from reeve.fleet where id = :id or name = :name;
+
 -- name: data_plane_list
 -- roles: api
 -- The data planes of a fleet.

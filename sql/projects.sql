@@ -23,6 +23,28 @@ select id, org, name, display_name, description, version, created_at, updated_at
  order by id
  limit :limit;
 
+-- name: project_list_seen
+-- roles: api
+-- The projects at which the caller has one of the roles.
+select p.id, p.org, p.name, p.display_name, p.description, p.version, p.created_at, p.updated_at, p.archived_at,
+       p.deleted_at, p.purge_at,
+       case when p.deleted_at is not null then 'deleted' when p.archived_at is not null then 'archived' else 'active' end as state
+  from reeve.project p
+ where p.org = reeve.current_org() and (:after::uuid is null or p.id > :after) and (p.deleted_at is null or :show_deleted)
+   and exists (select from reeve.role_binding b
+                where b.org = p.org and b.service_account = reeve.current_principal() and b.project = p.id
+                  and b.role = any (:roles::text[]))
+ order by p.id
+ limit :limit;
+
+-- name: project_seen_by
+-- roles: api
+-- Whether the caller has one of the roles at any project.
+select b.id from reeve.role_binding b
+ where b.org = reeve.current_org() and b.service_account = reeve.current_principal() and b.project is not null
+   and b.role = any (:roles::text[])
+ limit 1;
+
 -- name: project_lock
 -- roles: api
 -- The project of the path, for a change.

@@ -39,6 +39,12 @@ select s.id, s.name, s.origin, s.version, s.created_at, s.updated_at, v.number a
 select id from reeve.secret
  where org = reeve.current_org() and project = reeve.current_project() and name = :name;
 
+-- name: secret_exists
+-- roles: api
+-- Whether a secret is there, by id or name.
+select id from reeve.secret
+ where org = reeve.current_org() and project = reeve.current_project() and (id = :id or name = :name);
+
 -- name: secret_list
 -- roles: api
 -- The project's secrets.

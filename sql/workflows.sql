@@ -71,6 +71,12 @@ insert into reeve.revision_target (org, project, workflow, revision, position, c
 select reeve.current_org(), reeve.current_project(), :workflow, :id, t.position, t.connection
   from unnest(:positions::bigint[], :connections::uuid[]) as t (position, connection);
 
+-- name: workflow_exists
+-- roles: api
+-- Whether a workflow is there, by id or name.
+select id from reeve.workflow
+ where org = reeve.current_org() and project = reeve.current_project() and (id = :id or name = :name);
+
 -- name: revision_list
 -- roles: api
 -- A workflow's revisions.

@@ -63,6 +63,10 @@ typedef struct Read {
     const Stmt *stmt;
     const FieldTable *table;
     bool list;
+    const Stmt *within; /* of a list below another thing: its id; no row, and the list is "not found" */
+    /* Without the action at the organization, what the caller sees through its roles at projects: `:roles` are those
+     * that hold the action. No row of `seen_by` and the answer is 403. */
+    const Stmt *seen_by, *seen;
     /* Answers otherwise than by the row: row is zeroed when nothing was found. May park; ctx->db is not to be used. */
     Err (*answer)(Ctx *ctx, const struct Req *req, struct Reply *reply, const void *row, bool found);
 } Read;
@@ -76,6 +80,7 @@ typedef struct ReadIn {
     int64_t limit;
     bool show_deleted;
     Str state;
+    Strs roles; /* for `seen` */
 } ReadIn;
 extern const FieldTable READ_IN_FIELDS;
 extern const FieldTable QUERY_SHOW_DELETED; /* ?show_deleted=true */

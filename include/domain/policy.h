@@ -9,7 +9,7 @@
 #ifndef DOMAIN_POLICY_H
 #define DOMAIN_POLICY_H
 
-#include "base/str.h"
+#include "base/arena.h"
 #include "domain/policy_table.h"
 
 typedef struct ActionInfo {
@@ -32,5 +32,6 @@ const RoleInfo *role_find(Str name);       /* NULL when there is none */
 Action action_find(Str name);              /* ACTION_NONE when there is none */
 bool role_allows(Str role, Action action); /* an unknown role allows nothing */
 bool roles_allow(Strs roles, Action action);
+Strs roles_with(Arena *arena, Action action); /* the names of all roles that hold it */
 
 #endif

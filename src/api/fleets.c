@@ -185,10 +185,12 @@ static const char *const member[] = { "flt", "dpl" };
 static const Read get = { .stmt = &SQL_FLEET_GET, .table = &FLEET_FIELDS };
 static const Read list = { .stmt = &SQL_FLEET_LIST, .table = &FLEET_FIELDS, .list = true };
 static const Read list_served = {
-    .stmt = &SQL_FLEET_ORGANIZATION_LIST, .table = &FLEET_ORGANIZATION_FIELDS, .list = true
+    .stmt = &SQL_FLEET_ORGANIZATION_LIST, .table = &FLEET_ORGANIZATION_FIELDS, .list = true, .within = &SQL_FLEET_EXISTS
 };
 static const Read get_member = { .stmt = &SQL_DATA_PLANE_GET, .table = &DATA_PLANE_FIELDS };
-static const Read list_members = { .stmt = &SQL_DATA_PLANE_LIST, .table = &DATA_PLANE_FIELDS, .list = true };
+static const Read list_members = {
+    .stmt = &SQL_DATA_PLANE_LIST, .table = &DATA_PLANE_FIELDS, .list = true, .within = &SQL_FLEET_EXISTS
+};
 
 extern const Route FLEET_ROUTES[];
 const Route FLEET_ROUTES[] = {

@@ -39,12 +39,16 @@ static Err delete_project(Ctx *ctx, const Req *req, Reply *reply)
 }
 
 static const Read get = { .stmt = &SQL_PROJECT_GET, .table = &PROJECT_FIELDS };
-static const Read list = { .stmt = &SQL_PROJECT_LIST, .table = &PROJECT_FIELDS, .list = true };
+static const Read list = { .stmt = &SQL_PROJECT_LIST,
+    .table = &PROJECT_FIELDS,
+    .list = true,
+    .seen_by = &SQL_PROJECT_SEEN_BY,
+    .seen = &SQL_PROJECT_LIST_SEEN };
 
 extern const Route PROJECT_ROUTES[];
 const Route PROJECT_ROUTES[] = {
-    ROUTE(GET, "/v1/projects", PROJECT_LIST, .says = "List projects.", .read = &list, .reply = &PROJECT_FIELDS,
-        .query = &QUERY_SHOW_DELETED),
+    ROUTE(GET, "/v1/projects", PROJECT_LIST, .says = "List the projects that the caller may see.", .read = &list,
+        .reply = &PROJECT_FIELDS, .query = &QUERY_SHOW_DELETED),
     ROUTE(POST, "/v1/projects", PROJECT_CREATE, .says = "Create a project.", .commit = noun_post, .noun = &PROJECT,
         .body = &PROJECT_FIELDS, .reply = &PROJECT_FIELDS, .status = 201),
     ROUTE(GET, "/v1/projects/{project}", PROJECT_READ, .says = "Read a project.", .read = &get,

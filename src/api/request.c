@@ -19,6 +19,7 @@ static const Field read_in_fields[] = {
     FIELD(ReadIn, limit, .internal = true),
     FIELD(ReadIn, show_deleted, .required = false),
     FIELD(ReadIn, state, .max = 32),
+    FIELD(ReadIn, roles, .internal = true),
 };
 const FieldTable READ_IN_FIELDS = FIELD_TABLE(ReadIn, read_in_fields);
 

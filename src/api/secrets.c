@@ -91,7 +91,9 @@ static const char *const secret[] = { "sec" };
 static const char *const version[] = { "sec", "#" };
 static const Read get = { .stmt = &SQL_SECRET_GET, .table = &SECRET_RECORD_FIELDS };
 static const Read list = { .stmt = &SQL_SECRET_LIST, .table = &SECRET_RECORD_FIELDS, .list = true };
-static const Read list_versions = { .stmt = &SQL_SECRET_VERSION_LIST, .table = &SECRET_VERSION_FIELDS, .list = true };
+static const Read list_versions = {
+    .stmt = &SQL_SECRET_VERSION_LIST, .table = &SECRET_VERSION_FIELDS, .list = true, .within = &SQL_SECRET_EXISTS
+};
 
 extern const Route SECRET_ROUTES[];
 const Route SECRET_ROUTES[] = {

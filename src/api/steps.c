@@ -105,6 +105,12 @@ static Err not_found(void)
     return FAIL(ERR_NOT_FOUND, "not-found", "There is nothing here.");
 }
 
+static Err not_allowed(const Ctx *ctx, Action action)
+{
+    return FAIL_FMT(ctx->arena, ERR_FORBIDDEN, "not-allowed", "This needs the action %s, which none of your roles has.",
+        ACTIONS[action].name);
+}
+
 static Err authorise(const Call *call, const Begin *begin, const Ctx *ctx)
 {
     const Route *route = call->req.route;
@@ -115,28 +121,85 @@ static Err authorise(const Call *call, const Begin *begin, const Ctx *ctx)
     if (begin->project_deleted && !route->deleted_too)
         return not_found();
     if (!ctx_allows(ctx, route->action))
-        return FAIL_FMT(ctx->arena, ERR_FORBIDDEN, "not-allowed",
-            "This needs the action %s, which none of your roles has.", ACTIONS[route->action].name);
+        return not_allowed(ctx, route->action);
     if (begin->project_archived && route->method != METHOD_GET && !route->archived_too)
         return FAIL(ERR_CONFLICT, "project-archived", "The project is archived; bring it back before you change it.");
     return OK;
 }
 
 /* In a transaction that is open. */
+static Err read_begin(Call *call, Ctx *ctx, Begin *ret_begin)
+{
+    begin_in(call, ret_begin);
+    TRY(db_one(ctx->db, ctx->arena, begin_statement(call->req.route), REC(&BEGIN_FIELDS, ret_begin),
+        REC(&BEGIN_FIELDS, ret_begin)));
+    begin_out(ret_begin, call, ctx);
+    return OK;
+}
+
 static Err begin_call(Call *call, Ctx *ctx)
 {
     Begin begin;
     if (call->req.route->credential == CREDENTIAL_NONE)
         return OK;
-    begin_in(call, &begin);
-    TRY(db_one(
-        ctx->db, ctx->arena, begin_statement(call->req.route), REC(&BEGIN_FIELDS, &begin), REC(&BEGIN_FIELDS, &begin)));
-    begin_out(&begin, call, ctx);
+    TRY(read_begin(call, ctx, &begin));
     TRY(authorise(call, &begin, ctx));
     return req_page_open(&call->req, ctx);
 }
 
 /* --- reads --- */
+
+/* A list for one without the action at the organization: what roles at projects let the caller see. */
+static Err run_list_seen(Call *call, Ctx *ctx)
+{
+    const Read *read = call->req.route->read;
+    List list = { 0 };
+    ReadIn in;
+    bool any = false;
+    TRY(req_page_open(&call->req, ctx));
+    TRY(req_read_in(&call->req, &in));
+    in.roles = roles_with(ctx->arena, call->req.route->action);
+    const DbCall calls[] = {
+        { .stmt = read->seen_by,
+            .in = REC(&READ_IN_FIELDS, &in),
+            .out = REC_NONE,
+            .allow_none = true,
+            .ret_found = &any },
+        { .stmt = read->seen, .in = REC(&READ_IN_FIELDS, &in), .list = read->table, .ret_list = &list },
+    };
+    TRY(db_pipeline(ctx->db, ctx->arena, calls, COUNT_OF(calls)));
+    if (!any)
+        return not_allowed(ctx, call->req.route->action);
+    reply_list(&call->reply, &call->req, read->table, list, call->req.page_size);
+    return OK;
+}
+
+/* In two steps within one transaction: who asks, then the list. A page token is checked by a key that only the
+ * database has, and what is seen through roles at projects depends on who asks. */
+static Err run_list(Call *call, Ctx *ctx)
+{
+    const Read *read = call->req.route->read;
+    ReadIn in;
+    List list = { 0 };
+    Begin begin;
+    TRY(tx_begin_read(ctx->db));
+    TRY(read_begin(call, ctx, &begin));
+    Err err = authorise(call, &begin, ctx);
+    if (err_is(err, "not-allowed") && read->seen != NULL) {
+        TRY(run_list_seen(call, ctx));
+        tx_rollback(ctx->db);
+        return OK;
+    }
+    TRY(err);
+    TRY(req_page_open(&call->req, ctx));
+    TRY(req_read_in(&call->req, &in));
+    if (read->within != NULL)
+        TRY(db_one(ctx->db, ctx->arena, read->within, REC(&READ_IN_FIELDS, &in), REC_NONE));
+    TRY(db_list(ctx->db, ctx->arena, read->stmt, REC(&READ_IN_FIELDS, &in), read->table, &list));
+    tx_rollback(ctx->db);
+    reply_list(&call->reply, &call->req, read->table, list, call->req.page_size);
+    return OK;
+}
 
 /* One round trip: who asks, and the answer. What was read is dropped when the caller may not see it. */
 static Err run_read(Call *call, Ctx *ctx)
@@ -145,15 +208,20 @@ static Err run_read(Call *call, Ctx *ctx)
     Begin begin;
     ReadIn in;
     List list = { 0 };
-    bool found = false;
+    bool found = false, parent = true;
     void *row = arena_alloc(ctx->arena, 1, read->table->size);
     begin_in(call, &begin);
     TRY(req_read_in(&call->req, &in));
-    DbCall calls[2] = {
+    DbCall calls[3] = {
         { .stmt = begin_statement(call->req.route),
             .in = REC(&BEGIN_FIELDS, &begin),
             .out = REC(&BEGIN_FIELDS, &begin) },
         { .stmt = read->stmt, .in = REC(&READ_IN_FIELDS, &in), .allow_none = true, .ret_found = &found },
+        { .stmt = read->within,
+            .in = REC(&READ_IN_FIELDS, &in),
+            .out = REC_NONE,
+            .allow_none = true,
+            .ret_found = &parent },
     };
     if (read->list) {
         calls[1].list = read->table;
@@ -162,9 +230,14 @@ static Err run_read(Call *call, Ctx *ctx)
     } else {
         calls[1].out = REC(read->table, row);
     }
-    TRY(db_pipeline(ctx->db, ctx->arena, calls, COUNT_OF(calls)));
+    TRY(db_pipeline(ctx->db, ctx->arena, calls, read->within != NULL ? 3 : 2));
     begin_out(&begin, call, ctx);
-    TRY(authorise(call, &begin, ctx));
+    Err allowed = authorise(call, &begin, ctx);
+    if (err_is(allowed, "not-allowed") && read->seen != NULL)
+        return run_list(call, ctx);
+    TRY(allowed);
+    if (!parent)
+        return not_found();
     if (read->answer != NULL)
         return read->answer(ctx, &call->req, &call->reply, row, found);
     if (!read->list && !found)
@@ -173,21 +246,6 @@ static Err run_read(Call *call, Ctx *ctx)
         reply_list(&call->reply, &call->req, read->table, list, call->req.page_size);
     else
         reply_one(&call->reply, read->table, row);
-    return OK;
-}
-
-/* A page token is checked by a key that only the database has: its list is asked in two steps. */
-static Err run_list_after(Call *call, Ctx *ctx)
-{
-    const Read *read = call->req.route->read;
-    TRY(tx_begin_read(ctx->db));
-    TRY(begin_call(call, ctx));
-    ReadIn in;
-    List list = { 0 };
-    TRY(req_read_in(&call->req, &in));
-    TRY(db_list(ctx->db, ctx->arena, read->stmt, REC(&READ_IN_FIELDS, &in), read->table, &list));
-    tx_rollback(ctx->db);
-    reply_list(&call->reply, &call->req, read->table, list, call->req.page_size);
     return OK;
 }
 
@@ -293,7 +351,7 @@ static Err run_leased(Call *call, Ctx *ctx, Pool *pool)
     ctx->db = lease.db;
     if (call->req.route->read == NULL)
         return run_look(call, ctx);
-    return call->req.page_token.ptr != NULL ? run_list_after(call, ctx) : run_read(call, ctx);
+    return call->req.page_token.ptr != NULL ? run_list(call, ctx) : run_read(call, ctx);
 }
 
 static Err run_get(Call *call, Ctx *ctx, Pool *pool)

@@ -70,7 +70,9 @@ static const char *const revision[] = { "wfl", "#rev" };
 static const Read get = { .stmt = &SQL_WORKFLOW_GET, .table = &WORKFLOW_FIELDS };
 static const Read list = { .stmt = &SQL_WORKFLOW_LIST, .table = &WORKFLOW_FIELDS, .list = true };
 static const Read get_revision = { .stmt = &SQL_REVISION_GET, .table = &REVISION_FIELDS };
-static const Read list_revisions = { .stmt = &SQL_REVISION_LIST, .table = &REVISION_FIELDS, .list = true };
+static const Read list_revisions = {
+    .stmt = &SQL_REVISION_LIST, .table = &REVISION_FIELDS, .list = true, .within = &SQL_WORKFLOW_EXISTS
+};
 
 extern const Route WORKFLOW_ROUTES[];
 const Route WORKFLOW_ROUTES[] = {

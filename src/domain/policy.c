@@ -32,3 +32,12 @@ bool roles_allow(Strs roles, Action action)
             return true;
     return false;
 }
+
+Strs roles_with(Arena *arena, Action action)
+{
+    Strs found = { .items = NEW(arena, Str, POLICY_ROLE_COUNT) };
+    for (size_t i = 0; i < POLICY_ROLE_COUNT; i++)
+        if (role_allows(str_from_c(ROLES[i].name), action))
+            found.items[found.count++] = str_from_c(ROLES[i].name);
+    return found;
+}

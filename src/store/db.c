@@ -476,8 +476,10 @@ Err db_exec(Db *db, Arena *arena, const Stmt *stmt, Record in, int64_t *ret_rows
 
 Err db_one(Db *db, Arena *arena, const Stmt *stmt, Record in, Record out)
 {
-    const DbCall call = { .stmt = stmt, .in = in, .out = out };
-    return db_pipeline(db, arena, &call, 1);
+    bool found = false;
+    const DbCall call = { .stmt = stmt, .in = in, .out = out, .ret_found = &found };
+    TRY(db_pipeline(db, arena, &call, 1));
+    return found ? OK : FAIL(ERR_NOT_FOUND, "not-found", "There is no such thing.");
 }
 
 Err db_list(Db *db, Arena *arena, const Stmt *stmt, Record in, const FieldTable *table, List *ret_rows)

@@ -118,6 +118,83 @@ TEST(a_role_at_one_project_gives_nothing_at_another)
     REFUSED(api_get(api, api->operator_token, "/v1/projects"), 403, "not-allowed");
 }
 
+TEST(a_list_below_what_is_not_there_is_not_found)
+{
+    static const char *const lists[] = { "/v1/projects/lists/secrets/nothing/versions",
+        "/v1/projects/lists/secrets/sec_01h455vb4pex5vsknk084sn02q/versions",
+        "/v1/projects/lists/workflows/nothing/revisions",
+        "/v1/projects/lists/workflows/wfl_01h455vb4pex5vsknk084sn02q/revisions" };
+    static const char *const fleets[] = { "/v1/fleets/nothing/data-planes",
+        "/v1/fleets/flt_01h455vb4pex5vsknk084sn02q/data-planes", "/v1/fleets/nothing/organizations" };
+    STATUS(api_post(api, api->owner_a, "/v1/projects", "{\"name\":\"lists\"}"), 201);
+    STATUS(api_post(api, api->owner_a, "/v1/projects/lists/workflows", "{\"name\":\"there\",\"dialect\":\"openai\"}"),
+        201);
+    for (size_t i = 0; i < COUNT_OF(lists); i++)
+        REFUSED(api_get(api, api->owner_a, lists[i]), 404, "not-found");
+    for (size_t i = 0; i < COUNT_OF(fleets); i++)
+        REFUSED(api_get(api, api->operator_token, fleets[i]), 404, "not-found");
+    STATUS(api_get(api, api->owner_a, "/v1/projects/lists/workflows/there/revisions"), 200);
+    REFUSED(api_get(api, api->owner_b, "/v1/fleets/nothing/data-planes"), 403, "not-allowed");
+}
+
+TEST(a_viewer_lists_and_reads_what_it_may_view_and_nothing_else)
+{
+    ApiReply seen = api_post(api, api->owner_a, "/v1/projects", "{\"name\":\"seen-1\"}");
+    ApiReply too = api_post(api, api->owner_a, "/v1/projects", "{\"name\":\"seen-2\"}");
+    STATUS(api_post(api, api->owner_a, "/v1/projects", "{\"name\":\"unseen\"}"), 201);
+    Str everywhere = api_token(api, PG_ORG_A, "viewer", NULL);
+    Str here = api_token(api, PG_ORG_A, "viewer", arena_c(api->arena, api_member(&seen, "id")));
+    ApiReply all = api_get(api, everywhere, "/v1/projects?page_size=500");
+    STATUS(all, 200);
+    CHECK(str_contains(all.body, STR("\"unseen\"")));
+    STATUS(api_get(api, everywhere, "/v1/projects/unseen"), 200);
+    STATUS(api_get(api, everywhere, "/v1/projects/unseen/secrets"), 200);
+    REFUSED(api_patch(api, everywhere, "/v1/projects/unseen", "{}", "*"), 403, "not-allowed");
+    ApiReply mine = api_get(api, here, "/v1/projects");
+    STATUS(mine, 200);
+    CHECK_INT(json_array_size(json_object_get(mine.json, "data")), 1);
+    CHECK(str_contains(mine.body, STR("\"seen-1\"")));
+    REFUSED(api_get(api, here, "/v1/projects/unseen"), 403, "not-allowed");
+    pg_sql(api->arena, &api->database, "super",
+        arena_fmt(api->arena,
+            "insert into reeve.role_binding (org, id, service_account, role, project) select org, gen_random_uuid(), "
+            "service_account, 'developer', (select id from reeve.project where name = 'seen-2') from "
+            "reeve.role_binding "
+            "where project = (select id from reeve.project where name = 'seen-1')")
+            .ptr);
+    CHECK_INT(too.status, 201);
+    ApiReply first = api_get(api, here, "/v1/projects?page_size=1");
+    STATUS(first, 200);
+    Str next = arena_fmt(
+        api->arena, "/v1/projects?page_size=1&page_token=" STR_FMT, STR_ARG(api_member(&first, "next_page_token")));
+    ApiReply second = api_get(api, here, next.ptr);
+    STATUS(second, 200);
+    CHECK(str_contains(second.body, STR("\"seen-2\"")));
+    CHECK(json_is_null(json_object_get(second.json, "next_page_token")));
+    REFUSED(api_get(api, here, "/v1/service-accounts"), 403, "not-allowed");
+}
+
+TEST(a_role_is_given_only_at_a_project_that_is_there)
+{
+    STATUS(api_post(api, api->owner_a, "/v1/service-accounts", "{\"name\":\"bound\"}"), 201);
+    ApiReply theirs = api_post(api, api->owner_b, "/v1/projects", "{\"name\":\"not-yours\"}");
+    STATUS(theirs, 201);
+    const char *bodies[] = {
+        "{\"service_account\":\"bound\",\"role\":\"viewer\",\"project\":\"prj_01h455vb4pex5vsknk084sn02q\"}",
+        arena_fmt(api->arena, "{\"service_account\":\"bound\",\"role\":\"viewer\",\"project\":\"" STR_FMT "\"}",
+            STR_ARG(api_member(&theirs, "id")))
+            .ptr,
+    };
+    for (size_t i = 0; i < COUNT_OF(bodies); i++) {
+        ApiReply reply = api_post(api, api->owner_a, "/v1/bindings", bodies[i]);
+        CHECK(reply.status == 404 || reply.status == 422);
+    }
+    STATUS(api_post(api, api->owner_a, "/v1/projects", "{\"name\":\"bindable\"}"), 201);
+    STATUS(api_post(api, api->owner_a, "/v1/bindings",
+               "{\"service_account\":\"bound\",\"role\":\"viewer\",\"project\":\"bindable\"}"),
+        201);
+}
+
 /* --- credentials --- */
 
 TEST(a_missing_malformed_unknown_or_expired_token_is_401_with_its_reason)
@@ -429,6 +506,9 @@ int main(void)
     api = api_fixture_new(server, NULL);
     int failed = RUN(UNIT(a_foreign_organization_or_project_is_not_found_on_every_route),
         UNIT(odd_path_segments_are_not_found), UNIT(a_role_at_one_project_gives_nothing_at_another),
+        UNIT(a_list_below_what_is_not_there_is_not_found),
+        UNIT(a_viewer_lists_and_reads_what_it_may_view_and_nothing_else),
+        UNIT(a_role_is_given_only_at_a_project_that_is_there),
         UNIT(a_missing_malformed_unknown_or_expired_token_is_401_with_its_reason),
         UNIT(a_wrong_method_is_405_and_says_which_are_right), UNIT(bad_bodies_are_refused_with_what_is_wrong),
         UNIT(deep_and_oversized_bodies_are_refused), UNIT(unknown_query_parameters_and_other_media_are_refused),
