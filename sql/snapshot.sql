@@ -3,7 +3,7 @@
 -- name: snapshot_newest
 -- roles: api
 -- The newest manifest of the caller's fleet; its text when it is newer.
-select seq, digest, jws from snapshot_newest(:after_number) where seq is not null;
+select seq, digest, jws from snapshot_poll(:after_number) where seq is not null;
 
 -- name: snapshot_bytes
 -- roles: api

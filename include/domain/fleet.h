@@ -54,6 +54,8 @@ extern const FieldTable DATA_PLANE_FIELDS;
 /* Outside a transaction: the keeper makes the key of the fleet's (next) generation. */
 CHECKED Err fleet_key_make(Ctx *ctx, Fleet *fleet);
 CHECKED Err fleet_create(Ctx *ctx, Fleet *fleet);
+/* The next generation as it is asked for; nothing else may be asked of the keeper, which never goes back. */
+CHECKED Err fleet_plan_advance(Ctx *ctx, const Ref *ref, const FleetGeneration *ask, Fleet *ret_fleet);
 CHECKED Err fleet_advance(Ctx *ctx, const Ref *ref, const Fleet *next, Fleet *ret_fleet);
 CHECKED Err fleet_serve(Ctx *ctx, const Ref *fleet, const Ref *organization, bool serve, FleetOrganization *ret_row);
 CHECKED Err data_plane_revoke(Ctx *ctx, const Ref *ref, DataPlane *ret_data_plane);

@@ -46,9 +46,7 @@ static Err look_generation(Ctx *ctx, const Req *req, Reply *reply)
     Fleet *fleet = NEW(ctx->arena, Fleet, 1);
     TRY(req_ref(req, "fleet", "flt", &ref));
     TRY(req_body(req, &FLEET_GENERATION_FIELDS, &in));
-    TRY(db_one(ctx->db, ctx->arena, &SQL_FLEET_GET, REC(&REF_FIELDS, &ref), REC(&FLEET_FIELDS, fleet)));
-    fleet->generation = in.generation;
-    fleet->statement = in.statement;
+    TRY(fleet_plan_advance(ctx, &ref, &in, fleet));
     ctx->state = fleet;
     return OK;
 }

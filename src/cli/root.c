@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/json.h"
+#include "cli/operator.h"
 #include "snapshot/root.h"
 #include "snapshot/statement.h"
 
@@ -17,7 +18,7 @@
 
 static const JsonLimits KEY_LIMITS = { .bytes_max = 256 * 1024, .depth_max = 8, .tokens_max = 4000 };
 
-static Err read_keypair(Cli *cli, Str path, KeyPair *ret_pair)
+Err operator_key(Cli *cli, Str path, KeyPair *ret_pair)
 {
     _cleanup_(secret_release) Secret text = { 0 };
     TRY(cli_secret_file(cli, path, KEY_FILE_BYTES_MAX, &text));
@@ -127,7 +128,7 @@ static Err root_init(Cli *cli)
     return output_item(cli, out, "installation,root_hash,expires");
 }
 
-static Err read_root(Cli *cli, Str path, Root *ret_root)
+Err operator_root(Cli *cli, Str path, Root *ret_root)
 {
     Str jws;
     TRY(file_read(cli->arena, path, ROOT_BYTES_MAX, &jws));
@@ -141,7 +142,7 @@ static Err root_show(Cli *cli)
 {
     static const char *const ROLES[] = { "root", "enrol", "manifest", "checkpoint", "intake" };
     Root root;
-    TRY(read_root(cli, cli_argument(cli, "FILE"), &root));
+    TRY(operator_root(cli, cli_argument(cli, "FILE"), &root));
     _cleanup_(json_release) json_t *out = json_object();
     json_object_set_new(out, "installation", json_from_str(typeid_format(cli->arena, STR("ins"), root.installation)));
     json_object_set_new(out, "version", json_integer(root.version));
@@ -179,8 +180,8 @@ static Err fleet_join_token(Cli *cli)
     _cleanup_(secret_release) Secret text = { 0 };
     if (typeid_parse(cli_argument(cli, "FLEET"), STR("flt"), &cert.fleet).kind != ERR_NONE)
         return FAIL(ERR_INVALID, "usage", "FLEET must be the fleet's id, flt_…: this command works offline");
-    TRY(read_root(cli, cli_option(cli, "root"), &root));
-    TRY(read_keypair(cli, cli_option(cli, "enrol-key"), &enrol));
+    TRY(operator_root(cli, cli_option(cli, "root"), &root));
+    TRY(operator_key(cli, cli_option(cli, "enrol-key"), &enrol));
     TRY(join_lifetime(cli, &cert));
     _cleanup_(join_token_release) JoinToken token = { .url = cli_option(cli, "join-url"),
         .root = root.hash,

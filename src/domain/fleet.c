@@ -105,14 +105,30 @@ Err fleet_create(Ctx *ctx, Fleet *fleet)
     return insert_key(ctx, fleet);
 }
 
+static Err check_next(Ctx *ctx, const Fleet *fleet, int64_t generation)
+{
+    if (fleet->generation + 1 == generation)
+        return OK;
+    return FAIL_FMT(ctx->arena, ERR_CONFLICT, "generation-out-of-order",
+        "The fleet's generation is %lld; the next one is %lld.", (long long)fleet->generation,
+        (long long)fleet->generation + 1);
+}
+
+Err fleet_plan_advance(Ctx *ctx, const Ref *ref, const FleetGeneration *ask, Fleet *ret_fleet)
+{
+    Ref in = *ref;
+    TRY(db_one(ctx->db, ctx->arena, &SQL_FLEET_GET, REC(&REF_FIELDS, &in), REC(&FLEET_FIELDS, ret_fleet)));
+    TRY(check_next(ctx, ret_fleet, ask->generation));
+    ret_fleet->generation = ask->generation;
+    ret_fleet->statement = ask->statement;
+    return OK;
+}
+
 Err fleet_advance(Ctx *ctx, const Ref *ref, const Fleet *next, Fleet *ret_fleet)
 {
     Fleet fleet = { 0 };
     TRY(noun_lock(ctx, &FLEET, ref, &fleet));
-    if (fleet.generation + 1 != next->generation)
-        return FAIL_FMT(ctx->arena, ERR_CONFLICT, "generation-out-of-order",
-            "The fleet's generation is %lld; the next one is %lld.", (long long)fleet.generation,
-            (long long)fleet.generation + 1);
+    TRY(check_next(ctx, &fleet, next->generation));
     fleet.generation = next->generation;
     fleet.kms_uri = next->kms_uri;
     fleet.wrapped = next->wrapped;

@@ -320,6 +320,36 @@ static void check_waiting(Str token, Uuid fleet, const char *revoke_path)
     CHECK(monotonic_us() - start_us < 20 * US_PER_S);
 }
 
+/* A data plane that enrolled after the newest manifest was offered: what it says is believed, and no more than that. */
+static void check_seen(Str token, Str id)
+{
+    const char *read = arena_fmt(api->arena, "/v1/fleets/eu/data-planes/" STR_FMT, STR_ARG(id)).ptr;
+    pg_sql(api->arena, &api->database, "super",
+        "insert into reeve.manifest (fleet, seq, digest, jws, generation, settings, shards, issued_at, hard_expiry) "
+        "select id, 5, '\\x00', 'x', 1, '', decode(repeat('00', 8192), 'hex'), now(), now() from reeve.fleet");
+    pg_sql(api->arena, &api->database, "super",
+        "update reeve.data_plane set last_seen_at = now() - interval '1 hour', offered_seq = 0");
+    STATUS(api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0"), 200);
+    ApiReply reply = api_get(api, api->operator_token, read);
+    CHECK_INT(api_number(&reply, "offered_seq"), 5);
+    CHECK_INT(api_number(&reply, "active_seq"), 0);
+    Str first = api_member(&reply, "last_seen_at");
+    CHECK_STR(str_first(pg_sql(api->arena, &api->database, "super",
+                            "select count(*) from reeve.data_plane where last_seen_at > now() - interval '1 minute'"),
+                  1),
+        "1");
+    STATUS(api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0"), 200);
+    reply = api_get(api, api->operator_token, read);
+    CHECK(str_eq(api_member(&reply, "last_seen_at"), first)); /* once in a few seconds is enough */
+    pg_sql(api->arena, &api->database, "super", "update reeve.data_plane set offered_seq = 0");
+    STATUS(api_post(api, token, "/v1/snapshot/ack", "{\"seq\":7,\"state\":\"active\",\"at\":\"2026-01-01T00:00:00Z\"}"),
+        204);
+    reply = api_get(api, api->operator_token, read);
+    CHECK_INT(api_number(&reply, "active_seq"), 5);
+    CHECK_INT(api_number(&reply, "verified_seq"), 5);
+    pg_sql(api->arena, &api->database, "super", "delete from reeve.manifest");
+}
+
 TEST(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token)
 {
     ApiReply reply = api_post(api, api->operator_token, "/v1/fleets", "{\"name\":\"eu\"}");
@@ -366,6 +396,11 @@ TEST(a_fleet_serves_organizations_and_enrols_a_data_plane_that_gets_a_token)
     STATUS(api_post(api, STR(""), "/v1/data-planes/token", body.ptr), 401); /* each assertion once */
     STATUS(api_get(api, token, "/v1/whoami"), 401);                         /* it is no service token */
     STATUS(api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0"), 204);
+    check_seen(token, id);
+    /* A number that is not the next one never reaches the keeper, which would hold the fleet to it for ever. */
+    reply = api_post(api, api->operator_token, "/v1/fleets/eu/generations", "{\"generation\":9,\"statement\":\"x\"}");
+    STATUS(reply, 409);
+    CHECK_STR(reply.code, "generation-out-of-order");
     Str path = arena_fmt(api->arena, "/v1/fleets/eu/data-planes/" STR_FMT "/revoke", STR_ARG(id));
     check_waiting(token, fleet, path.ptr);
     reply = api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0");
