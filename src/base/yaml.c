@@ -246,6 +246,24 @@ static bool is_leaf(const json_t *value)
            !(json_is_array(value) && json_array_size(value) > 0);
 }
 
+#define SIMPLE_KEY_BYTES_MAX 1000 /* YAML reads a key before its colon only up to 1,024 bytes */
+
+/* "key", or "? key" and a line of its own for the colon when the key is long. */
+static void write_key(Buf *out, const char *key, int indent)
+{
+    _cleanup_(json_release) json_t *name = json_from_str(str_from_c(key));
+    _cleanup_(buf_release) Buf text = buf_new(SIZE_MAX / 4);
+    write_leaf(&text, name);
+    bool is_long = text.len > SIMPLE_KEY_BYTES_MAX;
+    if (is_long)
+        buf_add(out, STR("? "));
+    buf_add(out, buf_str(&text));
+    if (is_long) {
+        buf_add_char(out, '\n');
+        write_indent(out, indent);
+    }
+}
+
 static void write_object(Buf *out, const json_t *object, int indent, bool first_inline)
 {
     const char *key;
@@ -255,9 +273,7 @@ static void write_object(Buf *out, const json_t *object, int indent, bool first_
         if (!first_inline)
             write_indent(out, indent);
         first_inline = false;
-        Str name = str_from_c(key);
-        _cleanup_(json_release) json_t *quoted = json_from_str(name);
-        write_leaf(out, quoted);
+        write_key(out, key, indent);
         buf_add(out, is_leaf(value) ? STR(": ") : STR(":\n"));
         if (is_leaf(value)) {
             write_leaf(out, value);
