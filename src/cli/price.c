@@ -15,6 +15,11 @@ static Err price_import(Cli *cli)
     _cleanup_(answer_release) Answer answer = { 0 };
     TRY(cli_call(cli, &(Call){ .method = "POST", .path = path, .raw_body = text }, &answer));
     TRY(output_item(cli, answer.body, ""));
+    int64_t added = 0, changed = 0;
+    json_i64(json_object_get(answer.body, "after"), "rates_new", &added);
+    json_i64(json_object_get(answer.body, "after"), "rates_changed", &changed);
+    if (!apply && added + changed > 0)
+        cli->exit_code = EXIT_DIFFERENT;
     if (!apply)
         cli_say(cli, "nothing was changed: look at the report, then give --apply");
     return OK;
@@ -30,8 +35,9 @@ const Command PRICE_COMMANDS[] = {
         .arguments = "FILE",
         .options = IMPORT_OPTIONS,
         .run = price_import,
-        .summary =
-            "Report what a price list (ours, genai-prices, LiteLLM) would change; publish it with --apply (operators)",
+        .summary = "Report what a price list (ours, genai-prices, LiteLLM) would change, with exit code 2 if anything; "
+                   "publish it "
+                   "with --apply (operators)",
         .example = "reeve price import prices.json" },
     { 0 },
 };

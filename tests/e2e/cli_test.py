@@ -375,6 +375,17 @@ class Live(Scene):
         self.stack.run("bash", "-euc", line, REEVE_TOKEN_FILE=self.stack.path("acme.token"))
         self.assertEqual("x", self.owner("project", "get", "by-curl")["description"])
 
+    def test_a_price_list_is_a_difference_that_somebody_approves(self):
+        where = ("--url", self.stack.url("reeved"), "--token-file", self.stack.path("operator.token"))
+        same = self.stack.reeve("price", "import", self.stack.path("prices.json"), *where, check=False)
+        self.assertEqual(0, same.returncode, same.stderr)
+        prices = json.loads(self.stack.read("prices.json"))
+        prices["models"]["gpt-4o-mini"]["output"] = "0.7"
+        changed = self.stack.write("changed.json", json.dumps(prices))
+        report = self.stack.reeve("price", "import", changed, *where, check=False)
+        self.assertEqual((2, 1), (report.returncode, json.loads(report.stdout)["after"]["rates_changed"]), report.stderr)
+        self.assertEqual(2, self.stack.reeve("price", "import", changed, *where, check=False).returncode, "a report changed something")
+
     def test_the_first_root_is_pinned_and_another_one_is_refused(self):
         def create(name):
             return self.stack.reeve("secret", "create", name, "--origin", self.stack.url("provider"), "--from-file", "-",
