@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 
@@ -171,6 +172,13 @@ class Quickstart(Stack):
     def is_made(self):
         return os.path.exists(self.path("state.json"))
 
+    def check_ports(self):
+        """Whoever answers there already would be taken for ours."""
+        for name in PORTS:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port(name))) == 0:
+                    raise Trouble(f"something listens on 127.0.0.1:{self.port(name)} already ({name}): is another quickstart running?")
+
     def up(self):
         """Everything runs when this returns."""
         self.install()
@@ -182,6 +190,7 @@ class Quickstart(Stack):
             for name in PORTS:
                 self.port(name)
             self.state = {"ports": self.ports, "installation": new_installation()}
+        self.check_ports()
         self.settings()
         self.say("starting PostgreSQL and the simulated provider")
         self.start_postgres()
