@@ -138,15 +138,11 @@ Str typeid_format(Arena *arena, Str prefix, Uuid id)
     text[prefix.len] = '_';
     char *digits = text + prefix.len + 1;
     /* 128 bits in 26 digits of 5: the first digit carries the upper 3. */
-    for (int i = 0; i < TYPEID_DIGITS; i++) {
-        int low_bit = (TYPEID_DIGITS - 1 - i) * 5, value = 0;
-        for (int bit = 4; bit >= 0; bit--) {
-            int index = low_bit + bit;
-            int set = index < 128 ? id.b[15 - index / 8] >> (index % 8) & 1 : 0;
-            value = value << 1 | set;
-        }
-        digits[i] = CROCKFORD[value];
-    }
+    __extension__ unsigned __int128 bits = 0;
+    for (size_t i = 0; i < sizeof(id.b); i++)
+        bits = bits << 8 | id.b[i];
+    for (int i = TYPEID_DIGITS - 1; i >= 0; i--, bits >>= 5)
+        digits[i] = CROCKFORD[(unsigned)bits & 31];
     return str_n(text, prefix.len + 1 + TYPEID_DIGITS);
 }
 

@@ -43,7 +43,7 @@ const char *call_outcome_name(CallOutcome outcome)
 
 /* --- members, each with its leading comma --- */
 
-static void add_c(Buf *out, const char *text)
+static inline void add_c(Buf *out, const char *text)
 {
     buf_add_bytes(out, text, strlen(text));
 }
