@@ -92,6 +92,10 @@ typedef struct ServerStats {
 } ServerStats;
 ServerStats server_stats(const Server *server); /* from any thread */
 CHECKED Err server_reload_tls(Server *server, Str cert_pem, Str key_file);
+/* Whether server_reload_tls would take them; without a server, so that all of them are asked before any is changed. */
+CHECKED Err server_tls_check(Str cert_pem, Str key_file);
+/* Whether nobody listens there yet. Servers that share a port (reuse_port) would share it with a stranger, too. */
+CHECKED Err server_address_check(Str address, uint16_t port);
 
 /* --- an exchange: one request and its answer --- */
 Arena *exchange_arena(Exchange *exchange); /* lives as long as the exchange */

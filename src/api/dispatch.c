@@ -157,6 +157,17 @@ static void send_answer(void *arg)
     exchange_reply(exchange, &response);
 }
 
+/* Nobody reads the answer, and nothing went wrong: a client may leave. */
+static void end_for_nobody(Call *call)
+{
+    reply_clear(&call->reply);
+    req_release(&call->req);
+    log_debug("a client left before its answer", LOG_STR("request_id", call->request_id),
+        LOG_C("route", call->req.route->pattern));
+    call->response = (Response){ .status = 204 };
+    send_answer(call);
+}
+
 static void end_with_error(Call *call, Err err)
 {
     reply_clear(&call->reply);
@@ -215,7 +226,7 @@ static void run_again(void *arg)
     Call *call = arg;
     timer_cancel(&call->timer);
     if (call->gone)
-        end_with_error(call, FAIL(ERR_UNAVAILABLE, "client-gone", "The client left."));
+        end_for_nobody(call);
     else
         submit(call);
 }

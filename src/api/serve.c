@@ -3,6 +3,8 @@
  */
 #include "api/serve.h"
 
+#include "base/log.h"
+
 #include <pthread.h>
 #include <string.h>
 
@@ -89,6 +91,7 @@ static Err start_all(Serve *serve)
     TRY(dispatch_new(&options, &serve->dispatch));
     serve->vitals.dispatch = serve->dispatch;
     serve->vitals.work = serve->work;
+    TRY(server_address_check(serve->options.address, serve->options.port));
     for (unsigned i = 0; i < serve->options.loops; i++) {
         serve->loop_count = i + 1;
         TRY(start_loop(serve, &serve->loops[i], i == 0 ? serve->options.port : serve_port(serve)));
@@ -137,10 +140,37 @@ Pool *serve_pool(const Serve *serve, DbRole role)
     return serve->pools[role];
 }
 
+typedef struct Reload {
+    Server *server;
+    Arena *arena;
+    Str cert_pem, key_file;
+} Reload;
+
+/* Loop's thread: a handshake of the loop never meets half a change. */
+static void reload_loop(void *arg)
+{
+    Reload *reload = arg;
+    Err err = server_reload_tls(reload->server, reload->cert_pem, reload->key_file);
+    if (err.kind != ERR_NONE)
+        log_err("the certificate was not reloaded", err);
+    Arena *arena = reload->arena;
+    arena_free(&arena);
+}
+
 Err serve_reload_tls(Serve *serve, Str cert_pem, Str key_file)
 {
-    for (unsigned i = 0; i < serve->loop_count; i++)
-        TRY(server_reload_tls(serve->loops[i].server, cert_pem, key_file));
+    if (serve->options.tls_cert_pem.len == 0)
+        return FAIL(ERR_INVALID, "not-tls", "The daemon was started without TLS: this takes a restart.");
+    TRY(server_tls_check(cert_pem, key_file));
+    for (unsigned i = 0; i < serve->loop_count; i++) {
+        Arena *arena = arena_new();
+        Reload *reload = NEW(arena, Reload, 1);
+        *reload = (Reload){ .server = serve->loops[i].server,
+            .arena = arena,
+            .cert_pem = arena_str(arena, cert_pem),
+            .key_file = arena_str(arena, key_file) };
+        loop_post(serve->loops[i].loop, reload_loop, reload);
+    }
     return OK;
 }
 

@@ -200,6 +200,7 @@ static Err start_workers(Gateway *gateway)
         .retry_attempts = route->retry_attempts };
     TRY(server_options(gateway, &options.server));
     TRY(read_pem(gateway->arena, config->upstream_ca_file, &options.upstream_ca_pem));
+    TRY(server_address_check(options.server.address, options.server.port));
     for (int64_t i = 0; i < config->workers; i++) {
         TRY(worker_start(&options, &gateway->workers[gateway->worker_count]));
         gateway->port = server_port(gateway->workers[gateway->worker_count++]->server);
@@ -314,6 +315,10 @@ Err gateway_reload(Gateway *gateway, Arena *arena, const GatewayConfig *config)
     Str pem;
     TRY(log_level_parse(config->log.level, &level));
     TRY(read_pem(arena, config->tls.cert_file, &pem));
+    if (!str_eq(config->tls.mode, gateway->config->tls.mode))
+        return FAIL(ERR_INVALID, "tls-mode", "tls.mode is another than at the start: this takes a restart.");
+    if (!str_is_empty(pem))
+        TRY(server_tls_check(pem, config->tls.key_file));
     log_level(level);
     for (size_t i = 0; i < gateway->worker_count && !str_is_empty(pem); i++) {
         Arena *own = arena_new();

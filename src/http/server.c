@@ -192,6 +192,19 @@ static CHECKED Err parse_address(const ServerOptions *options, struct sockaddr_s
     return FAIL(ERR_INVALID, "bad-address", "The listen address must be an IPv4 or IPv6 address.");
 }
 
+/* Its words hold until this thread fails to listen again. */
+static Err cannot_listen(const ServerOptions *options, int number)
+{
+    static _Thread_local char detail[160];
+    const char *why = number == EADDRINUSE      ? "in use by another program"
+                      : number == EADDRNOTAVAIL ? "not an address of this machine"
+                      : number == EACCES        ? "not for this user to open"
+                                                : strerrordesc_np(number);
+    snprintf(detail, sizeof detail, "The address " STR_FMT " port %u cannot be served: it is %s.",
+        STR_ARG(str_first(options->address, 64)), options->port, why);
+    return (Err){ .kind = ERR_UNAVAILABLE, .code = STR("listen"), .detail = str_from_c(detail) };
+}
+
 static CHECKED Err listen_on(const ServerOptions *options, int *ret_fd)
 {
     struct sockaddr_storage address;
@@ -207,10 +220,22 @@ static CHECKED Err listen_on(const ServerOptions *options, int *ret_fd)
     if (address.ss_family == AF_INET6)
         is_set = is_set && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) == 0;
     if (!is_set || bind(fd, (struct sockaddr *)&address, len) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
+        Err err = cannot_listen(options, errno);
         close(fd);
-        return FAIL(ERR_UNAVAILABLE, "listen", "The address could not be bound: in use, or not this machine's.");
+        return err;
     }
     *ret_fd = fd;
+    return OK;
+}
+
+Err server_address_check(Str address, uint16_t port)
+{
+    ServerOptions options = { .address = address, .port = port };
+    int fd;
+    if (port == 0)
+        return OK;
+    TRY(listen_on(&options, &fd));
+    close(fd);
     return OK;
 }
 

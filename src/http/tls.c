@@ -61,7 +61,7 @@ static bool is_pair(const TlsKeys *keys)
     return is_same;
 }
 
-Err tls_keys_add(Server *server, Str cert_pem, Str key_file)
+static CHECKED Err read_keys(Str cert_pem, Str key_file, TlsKeys **ret_keys)
 {
     _cleanup_(arena_free) Arena *arena = arena_new(); /* wiped: it holds the key's text */
     Str key_pem;
@@ -74,8 +74,24 @@ Err tls_keys_add(Server *server, Str cert_pem, Str key_file)
         free_one(keys);
         return err;
     }
+    *ret_keys = keys;
+    return OK;
+}
+
+Err tls_keys_add(Server *server, Str cert_pem, Str key_file)
+{
+    TlsKeys *keys;
+    TRY(read_keys(cert_pem, key_file, &keys));
     keys->older = server->tls;
     server->tls = keys;
+    return OK;
+}
+
+Err server_tls_check(Str cert_pem, Str key_file)
+{
+    TlsKeys *keys;
+    TRY(read_keys(cert_pem, key_file, &keys));
+    free_one(keys);
     return OK;
 }
 

@@ -58,8 +58,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     }
 }
 
-const char *argp_program_version = "reeve-keeper " REEVE_VERSION;
-
 static const struct argp parser = {
     .options = option_rows,
     .parser = parse_option,
@@ -76,6 +74,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a journal at its limit is an error of write, not the end */
     umask(0077);
+    argp_program_version = "reeve-keeper " REEVE_VERSION; /* libc's own: one defined here would be hidden from it */
+    argp_err_exit_status = EXIT_USAGE;
     argp_parse(&parser, argc, argv, 0, NULL, &options);
     log_start("reeve-keeper", LOG_INFO, isatty(STDERR_FILENO));
     _cleanup_(arena_free) Arena *arena = arena_new();

@@ -130,6 +130,7 @@ class Stack:
         """Starts a long-running program and waits until ready() is true."""
         if not arguments:
             arguments, ready, program = self.children[name][1:]
+        self.refuse_taken_ports(name)
         log = open(self.path("log", name + ".log"), "ab")
         command = [program or self.program(name), *map(str, arguments)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home,
@@ -147,6 +148,15 @@ class Stack:
             if time.monotonic() > deadline:
                 raise Trouble(f"{name} was not ready within {within} s:\n{self.tail(name)}")
             time.sleep(0.02)
+        if process.poll() is not None:  # another program may have answered in its place
+            raise Trouble(f"{name} ended with {process.returncode}:\n{self.tail(name)}")
+
+    def refuse_taken_ports(self, name):
+        """What answers on a port must be what was started, not a stranger that was there before."""
+        for part in (name, name + "-admin"):
+            with socket.socket() as probe:
+                if part in self.ports and probe.connect_ex(("127.0.0.1", self.ports[part])) == 0:
+                    raise Trouble(f"port {self.ports[part]}, meant for {part}, is in use by another program")
 
     def tail(self, name, lines=15):
         try:
