@@ -140,10 +140,22 @@ static Err read_whole(int fd, Secret *into)
     return OK;
 }
 
-Err secret_from_file(Str path, size_t bytes_max, Secret *ret_secret)
+/* A name alone is a credential of the service, where there is one of that name; else it is a file as any other. */
+static int open_secret(Str path)
 {
     _cleanup_(arena_free) Arena *arena = arena_new();
-    _cleanup_(file_release) File file = { .fd = open(arena_c(arena, path), O_RDONLY | O_CLOEXEC | O_NOCTTY) };
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    if (folder != NULL && !str_starts_with(path, STR("/"))) {
+        int fd = open(arena_fmt(arena, "%s/" STR_FMT, folder, STR_ARG(path)).ptr, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd >= 0)
+            return fd;
+    }
+    return open(arena_c(arena, path), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+}
+
+Err secret_from_file(Str path, size_t bytes_max, Secret *ret_secret)
+{
+    _cleanup_(file_release) File file = { .fd = open_secret(path) };
     if (file.fd < 0)
         return FAIL(ERR_INVALID, "secret-file", "The secret's file could not be opened.");
     struct stat info;

@@ -252,7 +252,7 @@ static Err choose_installation(const Flags *flags, Time now, const Founding *kno
     return OK;
 }
 
-static Err found(Arena *arena, const Config *config, const Flags *flags, Secret *ret_token)
+static Err found(Arena *arena, const Config *config, const Flags *flags, Uuid *ret_installation, Secret *ret_token)
 {
     Pool *pool = NULL;
     Time now = time_now();
@@ -286,6 +286,7 @@ static Err found(Arena *arena, const Config *config, const Flags *flags, Secret 
     }
     db_lease_release(&lease);
     pool_free(&pool);
+    *ret_installation = founding.installation;
     return err;
 }
 
@@ -294,9 +295,11 @@ static int run_bootstrap(Arena *arena, const Config *config, const Flags *flags)
     _cleanup_(secret_release) Secret token = { 0 };
     if (flags->out != NULL && access(flags->out, F_OK) == 0)
         return fail("no token was made", FAIL(ERR_CONFLICT, "file-exists", "The file of --out exists already."));
-    Err err = found(arena, config, flags, &token);
+    Uuid installation = { 0 };
+    Err err = found(arena, config, flags, &installation, &token);
     if (err.kind != ERR_NONE)
         return fail("no token was made", err);
+    fprintf(stderr, "installation " STR_FMT "\n", STR_ARG(typeid_format(arena, STR("ins"), installation)));
     Str text = arena_fmt(arena, STR_FMT "\n", STR_ARG(bytes_str(secret_bytes(&token))));
     if (flags->out == NULL) {
         fwrite(text.ptr, 1, text.len, stdout);

@@ -3,6 +3,8 @@
 
 #include "crypto/secret.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +25,24 @@ TEST(secret_file_is_read_without_its_last_newline)
     write_file("hunter2\n", 8, 0600);
     expect_ok(secret_from_file(str_from_c(path), 7, &secret));
     expect_str(bytes_str(secret_bytes(&secret)), STR("hunter2"));
+}
+
+TEST(secret_file_named_without_a_folder_is_a_credential_of_the_service)
+{
+    _cleanup_(secret_release) Secret secret = { 0 };
+    char folder[] = "/tmp/reeve-credentials-XXXXXX", file[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/only.key", folder);
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_int_equal(8, write(fd, "hunter2\n", 8));
+    close(fd);
+    expect_err(secret_from_file(STR("only.key"), 64, &secret), "secret-file");
+    setenv("CREDENTIALS_DIRECTORY", folder, 1);
+    expect_ok(secret_from_file(STR("only.key"), 64, &secret));
+    expect_str(bytes_str(secret_bytes(&secret)), STR("hunter2"));
+    unsetenv("CREDENTIALS_DIRECTORY");
+    unlink(file);
+    rmdir(folder);
 }
 
 TEST(secret_file_open_to_others_is_refused)
@@ -83,6 +103,7 @@ int main(void)
     close(fd);
     const struct CMUnitTest tests[] = {
         RUN(secret_file_is_read_without_its_last_newline),
+        RUN(secret_file_named_without_a_folder_is_a_credential_of_the_service),
         RUN(secret_file_open_to_others_is_refused),
         RUN(secret_file_of_the_wrong_size_is_refused),
         RUN(slab_lends_its_slots_and_wipes_them),
