@@ -325,8 +325,9 @@ static void check_seen(Str token, Str id)
 {
     const char *read = arena_fmt(api->arena, "/v1/fleets/eu/data-planes/" STR_FMT, STR_ARG(id)).ptr;
     pg_sql(api->arena, &api->database, "super",
-        "insert into reeve.manifest (fleet, seq, digest, jws, generation, settings, shards, issued_at, hard_expiry) "
-        "select id, 5, '\\x00', 'x', 1, '', decode(repeat('00', 8192), 'hex'), now(), now() from reeve.fleet");
+        "insert into reeve.manifest (fleet, seq, digest, jws, generation, settings, shards, issued_at, hard_expiry, "
+        "checkpoint_size) "
+        "select id, 5, '\\x00', 'x', 1, '', decode(repeat('00', 8192), 'hex'), now(), now(), 0 from reeve.fleet");
     pg_sql(api->arena, &api->database, "super",
         "update reeve.data_plane set last_seen_at = now() - interval '1 hour', offered_seq = 0");
     STATUS(api_get(api, token, "/v1/snapshot/manifest?after=0&wait=0"), 200);
