@@ -318,8 +318,10 @@ class BadDays(Scene):
             "token": self.owner("token", "list", organization="globex")}.items()}
         nobody = {noun: typeid(id_.split("_")[0], uuid_v7(time.time() * 1000)) for noun, id_ in theirs.items()}
         paths = ["/v1/projects/{project}", "/v1/projects/{project}/secrets", "/v1/projects/{project}/workflows",
-                 "/v1/projects/search/secrets/{secret}", "/v1/projects/search/connections/{connection}", "/v1/projects/search/workflows/{workflow}",
-                 "/v1/projects/search/workflows/{workflow}/release", "/v1/projects/search/client-keys/{key}",
+                 "/v1/projects/search/secrets/{secret}", "/v1/projects/search/secrets/{secret}/versions",
+                 "/v1/projects/search/workflows/{workflow}/revisions", "/v1/projects/search/connections/{connection}",
+                 "/v1/projects/search/workflows/{workflow}", "/v1/projects/search/workflows/{workflow}/release",
+                 "/v1/projects/search/client-keys/{key}",
                  "/v1/service-accounts/{account}", "/v1/tokens/{token}"]
         changes = [("POST", "/v1/projects/{project}/archive", None), ("POST", "/v1/tokens/{token}/revoke", None),
                    ("DELETE", "/v1/projects/search/connections/{connection}", None),

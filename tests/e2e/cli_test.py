@@ -136,8 +136,12 @@ complete_line reeve nothing ''
                                 timeout=30, check=False)
         self.assertEqual((0, ""), (result.returncode, result.stdout + result.stderr))
 
-    def test_the_version_is_said(self):
-        self.assertRegex(self.expect(0, "--version").stdout, r"^reeve \d+\.\d+\.\d+\n$")
+    def test_every_program_says_its_version_and_how_it_is_used(self):
+        for name in ("reeve", "reeved", "reeve-keeper", "reeve-gateway"):
+            for option, said in (("--version", rf"^{name} \d+\.\d+\.\d+\n$"), ("--help", "(?i)^(usage|reeve): ")):
+                result = subprocess.run([os.path.join(BUILD, "bin", name), option], capture_output=True, text=True, timeout=30, check=False)
+                self.assertEqual(0, result.returncode, (name, option, result.stderr))
+                self.assertRegex(result.stdout, said)
 
 
 class Calls(Case):
