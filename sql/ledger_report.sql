@@ -15,7 +15,7 @@ select count(*) over () as groups, g.*
                case when :by_attempt_outcome then outcome end as attempt_outcome,
                case when :by_meter then (select m.name from ledger.meter m where m.code = meter) end as meter,
                case when :by_hour then hour when :by_day then date_trunc('day', hour, 'UTC') end as time,
-               sum(quantity)::bigint as quantity, sum(amount) as amount, sum(unrated)::bigint as unrated_quantity,
+               sum(quantity) as quantity, sum(amount) as amount, sum(unrated) as unrated_quantity,
                sum(attempts)::bigint as attempts, sum(events)::bigint as events
           from ledger.rollup_hour
          where org = reeve.current_org() and hour >= :from_time and hour < :to_time
@@ -42,3 +42,56 @@ offset :skip limit :limit;
 -- roles: api
 -- Up to when everything that arrived is in the report.
 select ledger.complete_to() as complete_to;
+
+-- name: usage_verify
+-- roles: api
+-- What is wrong with the caller's account between two hours, counted: in one statement, so that all is of one moment.
+with span as (
+    select ledger.id_floor(:from_time) as lowest, ledger.id_floor(:to_time) as highest, ledger.complete_to() as complete
+), stored as (
+    select * from ledger.rollup_hour where org = reeve.current_org() and hour >= :from_time and hour < :to_time
+), hours as (
+    select count(*) as wrong
+      from ledger.recount(array[reeve.current_org()], :from_time, :to_time) again
+      full join stored r using (org, hour, project, workflow, client_key, connection, provider, model, outcome, meter)
+     where (again.quantity, again.amount, again.unrated, again.attempts, again.events)
+           is distinct from (r.quantity, r.amount, r.unrated, r.attempts, r.events)
+), days as (
+    select count(*) as wrong
+      from (select org, (hour at time zone 'UTC')::date as day, project, workflow, client_key, connection, provider, model,
+                   outcome, meter, sum(quantity) as quantity, sum(amount) as amount, sum(unrated) as unrated,
+                   sum(attempts) as attempts, sum(events) as events
+              from ledger.rollup_hour
+             where org = reeve.current_org() and hour >= date_trunc('day', :from_time, 'UTC')
+               and hour < date_trunc('day', :to_time + interval '1 day' - interval '1 microsecond', 'UTC')
+             group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10) again
+      full join (select * from ledger.rollup_day
+                  where org = reeve.current_org() and day >= (:from_time at time zone 'UTC')::date
+                    and day < ((:to_time + interval '1 day' - interval '1 microsecond') at time zone 'UTC')::date) r
+        using (org, day, project, workflow, client_key, connection, provider, model, outcome, meter)
+     where (again.quantity, again.amount, again.unrated, again.attempts, again.events)
+           is distinct from (r.quantity, r.amount, r.unrated, r.attempts, r.events)
+), lineless as (
+    select count(*) as events
+      from ledger.event e, span
+     where e.org = reeve.current_org() and e.id >= lowest and e.id < highest and e.received_at < complete
+       and (not exists (select from ledger.charge c where c.org = e.org and c.event = e.id)
+            or exists (select from ledger.attempt a
+                        where a.org = e.org and a.event = e.id
+                          and not exists (select from ledger.charge c
+                                           where c.org = a.org and c.event = a.event and c.attempt = a.n)))
+), lines as (
+    select count(*) filter (where c.residual <> 0) as residual,
+           count(*) filter (where c.reason in ('bad-usage', 'overflow')) as unreadable,
+           count(*) filter (where c.reason in ('unknown-usage', 'indeterminate')) as unknown
+      from ledger.charge c, span
+     where c.org = reeve.current_org() and c.event >= lowest and c.event < highest and not c.reversal
+       and not exists (select from ledger.charge later
+                        where later.org = c.org and later.event = c.event and later.attempt = c.attempt
+                          and later.unit = c.unit and later.reversal and later.run > c.run)
+)
+select hours.wrong as hours_wrong, days.wrong as days_wrong, lineless.events as lineless, lines.residual, lines.unreadable,
+       lines.unknown, (select coalesce(sum(unrated), 0) from stored where meter = 0)::text as unrated,
+       (select count(*) from ledger.quarantine q where q.org = reeve.current_org()) as quarantined,
+       ledger.missing_numbers()::text as missing, span.complete as complete_to
+  from span, hours, days, lineless, lines;

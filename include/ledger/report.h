@@ -23,10 +23,9 @@ typedef struct UsageRow {
     int64_t groups; /* how many there are in all */
     Uuid organization, project, workflow, client_key, connection;
     Str provider, model, attempt_outcome, meter;
-    Time time; /* of the hour or day */
-    int64_t quantity;
-    MoneySum amount;
-    int64_t unrated_quantity, attempts, events;
+    Time time;                                   /* of the hour or day */
+    MoneySum quantity, amount, unrated_quantity; /* quantities are plain counts, 128 bits wide */
+    int64_t attempts, events;
 } UsageRow;
 
 typedef struct UsageReport {
@@ -57,6 +56,7 @@ typedef enum UsageDimension {
 CHECKED Err usage_report(Db *db, Arena *arena, const UsageQuery *query, Time now, UsageReport *ret_report);
 
 json_t *usage_row_json(Arena *arena, const UsageRow *row, uint32_t dimensions); /* a new reference */
-Str usage_csv(Arena *arena, const UsageReport *report);
+/* ERR_INVALID "report-too-long" when not every row would be in it: a bill that ends early is no bill. */
+CHECKED Err usage_csv(Arena *arena, const UsageReport *report, Str *ret_text);
 
 #endif

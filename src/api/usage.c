@@ -5,6 +5,7 @@
 #include "call.h"
 #include "ledger/ingest.h"
 #include "ledger/report.h"
+#include "ledger/verify.h"
 
 #define CSV_ROWS_MAX 20000
 
@@ -106,14 +107,40 @@ static Err look_usage(Ctx *ctx, const Req *req, Reply *reply)
         query.project = project.id;
         query.project_name = project.name;
     }
-    if (csv)
+    if (csv) {
+        query.skip = 0;
         query.limit = CSV_ROWS_MAX;
+    }
     UsageReport report;
     TRY(usage_report(ctx->db, ctx->arena, &query, ctx->now, &report));
-    if (csv)
-        reply_raw(reply, "text/csv; charset=utf-8", usage_csv(ctx->arena, &report));
-    else
+    if (!csv) {
         reply_report(ctx, req, reply, &report, query.skip + (int64_t)report.rows.count);
+        return OK;
+    }
+    Str text;
+    TRY(usage_csv(ctx->arena, &report, &text));
+    reply_raw(reply, "text/csv; charset=utf-8", text);
+    return OK;
+}
+
+/* --- the check --- */
+
+typedef struct VerifyAsk {
+    Time from, to;
+} VerifyAsk;
+static const Field verify_fields[] = {
+    FIELD(VerifyAsk, from, .doc = "From this hour on; without it the last day. At most 31 days."),
+    FIELD(VerifyAsk, to, .doc = "Before this hour; without it now."),
+};
+static const FieldTable VERIFY_FIELDS = FIELD_TABLE(VerifyAsk, verify_fields);
+
+static Err look_verify(Ctx *ctx, const Req *req, Reply *reply)
+{
+    VerifyAsk ask = { 0 };
+    UsageVerdict verdict;
+    TRY(req_query(req, &VERIFY_FIELDS, &ask));
+    TRY(usage_verify(ctx->db, ctx->arena, ask.from, ask.to, ctx->now, &verdict));
+    reply_json(reply, usage_verdict_json(ctx->arena, &verdict));
     return OK;
 }
 
@@ -125,6 +152,9 @@ const Route USAGE_ROUTES[] = {
         .body_max = INGEST_BYTES_MAX),
     ROUTE(GET, "/v1/usage", USAGE_READ, .says = "Usage and its cost, grouped; text/csv on request.", .look = look_usage,
         .query = &ASK_FIELDS, .pages = true),
+    ROUTE(GET, "/v1/usage/verify", USAGE_READ,
+        .says = "Check the account: sums against lines, missing numbers, what has no price, what is kept aside.",
+        .look = look_verify, .query = &VERIFY_FIELDS),
     ROUTE(GET, "/v1/projects/{project}/usage", USAGE_READ, .says = "Usage of one project and its cost, grouped.",
         .look = look_usage, .query = &ASK_FIELDS, .pages = true, .deleted_too = true),
     ROUTE_END,

@@ -174,13 +174,13 @@ static Str dimension_text(Arena *arena, const UsageRow *row, size_t i)
     return uuid_is_zero(id) ? (Str){ 0 } : typeid_format(arena, str_from_c(dimensions[i].prefix), id);
 }
 
-static json_t *count_json(int64_t count)
+/* A number that every reader of JSON keeps exactly, or its digits. */
+static json_t *count_json(Arena *arena, MoneySum count)
 {
-    char text[24];
-    if (count < INT64_C(9007199254740992) && count > -INT64_C(9007199254740992))
-        return json_integer(count);
-    snprintf(text, sizeof(text), "%lld", (long long)count);
-    return json_string(text);
+    const Int128 exact_max = INT64_C(9007199254740992);
+    if (count.pico < exact_max && count.pico > -exact_max)
+        return json_integer((int64_t)count.pico);
+    return json_from_str(money_sum_digits(arena, count));
 }
 
 json_t *usage_row_json(Arena *arena, const UsageRow *row, uint32_t asked)
@@ -192,11 +192,11 @@ json_t *usage_row_json(Arena *arena, const UsageRow *row, uint32_t asked)
         Str text = dimension_text(arena, row, i);
         json_object_set_new(object, dimensions[i].name.ptr, text.ptr == NULL ? json_null() : json_from_str(text));
     }
-    json_object_set_new(object, "quantity", count_json(row->quantity));
+    json_object_set_new(object, "quantity", count_json(arena, row->quantity));
     json_object_set_new(object, "amount_usd", json_from_str(money_sum_format(arena, row->amount)));
-    json_object_set_new(object, "unrated_quantity", count_json(row->unrated_quantity));
-    json_object_set_new(object, "attempts", count_json(row->attempts));
-    json_object_set_new(object, "events", count_json(row->events));
+    json_object_set_new(object, "unrated_quantity", count_json(arena, row->unrated_quantity));
+    json_object_set_new(object, "attempts", json_integer(row->attempts));
+    json_object_set_new(object, "events", json_integer(row->events));
     return object;
 }
 
@@ -215,7 +215,7 @@ static void csv_cell(Buf *out, Str text)
     buf_add_char(out, '"');
 }
 
-Str usage_csv(Arena *arena, const UsageReport *report)
+Err usage_csv(Arena *arena, const UsageReport *report, Str *ret_text)
 {
     _cleanup_(buf_release) Buf out = buf_new(CSV_BYTES_MAX);
     for (size_t i = 0; i < USAGE_DIMENSION_COUNT; i++)
@@ -229,9 +229,14 @@ Str usage_csv(Arena *arena, const UsageReport *report)
                 csv_cell(&out, dimension_text(arena, &rows[r], i));
                 buf_add_char(&out, ',');
             }
-        buf_fmt(&out, "%lld," STR_FMT ",%lld,%lld,%lld\r\n", (long long)rows[r].quantity,
-            STR_ARG(money_sum_format(arena, rows[r].amount)), (long long)rows[r].unrated_quantity,
-            (long long)rows[r].attempts, (long long)rows[r].events);
+        buf_fmt(&out, STR_FMT "," STR_FMT "," STR_FMT ",%lld,%lld\r\n",
+            STR_ARG(money_sum_digits(arena, rows[r].quantity)), STR_ARG(money_sum_format(arena, rows[r].amount)),
+            STR_ARG(money_sum_digits(arena, rows[r].unrated_quantity)), (long long)rows[r].attempts,
+            (long long)rows[r].events);
     }
-    return arena_str(arena, buf_str(&out));
+    if (buf_overflowed(&out) || report->groups > (int64_t)report->rows.count)
+        return FAIL(ERR_INVALID, "report-too-long",
+            "The report is too long for one table: ask for a shorter span or fewer groups, or for JSON in pages.");
+    *ret_text = arena_str(arena, buf_str(&out));
+    return OK;
 }

@@ -304,7 +304,7 @@ WITHOUT_A_COMMAND = {
     "GET /v1/audit/inclusion", "GET /v1/audit/consistency", "POST /v1/fleets/{}/generations",
     "PUT /v1/fleets/{}/organizations/{}", "GET /v1/projects/{}/usage",
     # commands with a function of their own, which say no path in their help
-    "GET /v1/usage", "POST /v1/projects/{}/secrets", "POST /v1/projects/{}/secrets/{}/versions", "GET /v1/intake-key",
+    "GET /v1/usage", "GET /v1/usage/verify", "POST /v1/projects/{}/secrets", "POST /v1/projects/{}/secrets/{}/versions", "GET /v1/intake-key",
     "POST /v1/projects/{}/workflows/{}/revisions", "PUT /v1/projects/{}/workflows/{}/release",
     "GET /v1/projects/{}/workflows/{}/revisions/{}", "POST /v1/price-books/import",
 }
@@ -430,6 +430,35 @@ class Live(Scene):
         self.assertTrue(rows[0]["project"].startswith("prj_"))
         table = self.owner("usage", "list", "--group-by", "project,workflow,connection,client_key,model", as_json=False)
         self.assertRegex(table, r"search +summarize +summarize-primary +\S+ +gpt-4o-mini")
+        self.assertRegex(table, r"\ntotal +\d+ +0\.0")
+        said = self.owner("usage", "list", as_json=False, check=False).stderr
+        self.assertRegex(said, r"complete to \d{4}-")
+
+    def test_the_account_is_checked_and_a_wrong_sum_ends_with_2(self):
+        self.assertTrue(self.call_model("summarize").ok)
+        self.until(lambda: self.owner("usage", "list", "--group-by", "model"), "the call is in the ledger")
+        fine = self.owner("usage", "verify", as_json=False, check=False)
+        self.assertEqual(0, fine.returncode, fine.stdout + fine.stderr)
+        self.assertRegex(fine.stdout, r"hourly-sums +fine +0")
+        self.stack.psql("update ledger.rollup_hour set amount = amount + 1")
+        self.addCleanup(self.stack.psql, "update ledger.rollup_hour set amount = amount - 1")
+        wrong = self.owner("usage", "verify", as_json=False, check=False)
+        self.assertEqual(2, wrong.returncode, wrong.stdout + wrong.stderr)
+        self.assertRegex(wrong.stdout, r"hourly-sums +WRONG +[1-9]")
+        self.assertFalse(json.loads(self.owner("usage", "verify", check=False).stdout)["healthy"])
+
+    def test_what_has_no_price_is_marked_in_the_bill(self):
+        self.owner("workflow", "create", "unpriced", "--dialect", "openai")
+        self.owner("workflow", "revise", "unpriced", "--release", "--target", "connection=summarize-primary,model=no-such-price")
+        self.until(lambda: self.call_model("unpriced").ok, "the gateway knows the workflow")
+        self.until(lambda: self.owner("usage", "list", "--model", "no-such-price", "--group-by", "model"), "the call is in the ledger")
+        bill = self.owner("usage", "list", "--group-by", "model", as_json=False, check=False)
+        self.assertRegex(bill.stdout, r"no-such-price +\d+ +0 \*")
+        self.assertRegex(bill.stderr, r"\* without the \d+ units that have no price")
+        self.assertNotIn("*", self.owner("usage", "list", "--group-by", "model", "-o", "csv", as_json=False))
+        checked = self.owner("usage", "verify", as_json=False, check=False)
+        self.assertEqual(2, checked.returncode)
+        self.assertRegex(checked.stdout, r"prices +WRONG +[1-9]")
 
 
 if __name__ == "__main__":

@@ -140,6 +140,9 @@ class Replay(Scene):
         self.until(lambda: self.waiting_events() == 0, "everything was taken in", within=40)
         self.compare(setup)
         self.nothing_is_lost_or_twice()
+        for organization in ("acme", "globex"):
+            checked = self.owner("usage", "verify", organization=organization, as_json=False, check=False)
+            self.assertEqual(0, checked.returncode, checked.stdout + checked.stderr)
 
     # --- the ledger's side, from its tables ---
 

@@ -362,6 +362,96 @@ static void test_a_report_is_narrowed_by_ids_and_by_names(void **state)
     }
 }
 
+/* Sums of one project in a month of their own, made by hand: `count` models, each with `quantity`. */
+static void put_sums(int count, const char *month, const char *quantity)
+{
+    Str sql = arena_fmt(arena,
+        "insert into ledger.rollup_hour select '%s', '%s-01T00:00:00Z', '%s', u, u, u, 'openai', 'model-' || n, 'ok', "
+        "0, %s, "
+        "1, 0, 1, 1 from generate_series(1, %d) n, (values ('00000000-0000-0000-0000-000000000000'::uuid)) z(u)",
+        text_of(PG_ORG_A), month, text_of(mix.projects[0]), quantity, count);
+    (void)pg_sql(arena, &database, "super", sql.ptr);
+}
+
+static void test_a_table_that_would_end_early_is_refused(void **state)
+{
+    (void)state;
+    put_sums(20001, "2025-03", "1");
+    Str path = STR("/v1/usage?group_by=model&from=2025-03-01T00:00:00Z&to=2025-03-02T00:00:00Z");
+    HttpReply reply = call("GET", path, finops_token, STR(""), "text/csv");
+    assert_int_equal(422, reply.status);
+    assert_true(str_contains(reply.body, STR("report-too-long")));
+    assert_int_equal(200, call("GET", path, finops_token, STR(""), "application/json").status);
+}
+
+static void test_quantities_beyond_64_bits_are_summed_exactly(void **state)
+{
+    (void)state;
+    put_sums(3, "2025-05", "9000000000000000000");
+    Str path = STR("/v1/usage?from=2025-05-01T00:00:00Z&to=2025-05-02T00:00:00Z");
+    _cleanup_(json_release) json_t *report = json_of(call("GET", path, finops_token, STR(""), "*/*"), 200);
+    assert_true(str_eq(STR("27000000000000000000"), json_str(json_object_get(report, "totals"), "quantity")));
+    HttpReply csv = call("GET", path, finops_token, STR(""), "text/csv");
+    assert_true(str_contains(csv.body, STR("\r\n27000000000000000000,0.000000000003,0,3,3\r\n")));
+}
+
+/* What the check says of one thing: "0" when it is in order. */
+static Str found(const char *wanted)
+{
+    _cleanup_(json_release) json_t *verdict =
+        json_of(call("GET", STR("/v1/usage/verify"), finops_token, STR(""), "*/*"), 200);
+    bool healthy = true;
+    Str text = STR("(none)");
+    size_t i;
+    json_t *check;
+    json_array_foreach(json_object_get(verdict, "checks"), i, check)
+    {
+        healthy = healthy && !json_is_true(json_object_get(check, "wrong"));
+        if (str_eq(json_str(check, "check"), str_from_c(wanted)))
+            text = arena_str(arena, json_str(check, "found"));
+    }
+    assert_true(healthy == json_is_true(json_object_get(verdict, "healthy")));
+    return text;
+}
+
+/* Does something to the database as nobody may, and undoes it: the check must see it in between. */
+static void spoil(const char *what, const char *undo, const char *check)
+{
+    Str before = found(check);
+    (void)pg_sql(arena, &database, "super", what);
+    Str spoilt = found(check);
+    if (str_eq(before, spoilt))
+        fail_msg("%s does not see: %s", check, what);
+    (void)pg_sql(arena, &database, "super", undo);
+    assert_true(str_eq(before, found(check)));
+}
+
+static void test_the_account_is_checked_and_each_fault_is_seen(void **state)
+{
+    (void)state;
+    rate_all();
+    static const char *const clean[] = { "hourly-sums", "daily-sums", "lines", "quarantine", "usage" };
+    for (size_t i = 0; i < COUNT_OF(clean); i++)
+        if (!str_eq(STR("0"), found(clean[i])))
+            fail_msg("%s: " STR_FMT, clean[i], STR_ARG(found(clean[i])));
+    spoil("update ledger.rollup_hour set amount = amount + 1 where hour > now() - interval '1 day'",
+        "update ledger.rollup_hour set amount = amount - 1 where hour > now() - interval '1 day'", "hourly-sums");
+    spoil("update ledger.rollup_day set events = events + 1", "update ledger.rollup_day set events = events - 1",
+        "daily-sums");
+    spoil(
+        "create table kept as with gone as (delete from ledger.charge where event in (select event from ledger.charge "
+        "where org = '018f0000-0000-7000-8000-00000000000a' limit 1) returning *) select * from gone",
+        "insert into ledger.charge select * from kept; drop table kept", "lines");
+    spoil("update ledger.source set seen = seen - '{[2,3]}'::int8multirange",
+        "update ledger.source set seen = seen + '{[2,3]}'::int8multirange", "numbers");
+    spoil("insert into ledger.quarantine select org, id, digest, data_plane, 'test', '' from ledger.event where org = "
+          "'018f0000-0000-7000-8000-00000000000a' limit 1",
+        "delete from ledger.quarantine", "quarantine");
+    assert_int_equal(
+        422, call("GET", STR("/v1/usage/verify?from=2025-01-01T00:00:00Z"), finops_token, STR(""), "*/*").status);
+    assert_int_equal(403, call("GET", STR("/v1/usage/verify"), operator_token, STR(""), "*/*").status);
+}
+
 static void test_bad_questions_are_answered_with_what_is_wrong(void **state)
 {
     (void)state;
@@ -388,6 +478,9 @@ int main(void)
         cmocka_unit_test(test_a_data_plane_of_another_fleet_cannot_report_here),
         cmocka_unit_test(test_what_is_no_batch_is_refused_whole),
         cmocka_unit_test(test_a_report_is_narrowed_by_ids_and_by_names),
+        cmocka_unit_test(test_a_table_that_would_end_early_is_refused),
+        cmocka_unit_test(test_quantities_beyond_64_bits_are_summed_exactly),
+        cmocka_unit_test(test_the_account_is_checked_and_each_fault_is_seen),
         cmocka_unit_test(test_bad_questions_are_answered_with_what_is_wrong),
         cmocka_unit_test(test_real_lists_are_taken_whole),
     };
