@@ -17,6 +17,7 @@ from stack import Stack  # noqa: E402
 
 BUILD = os.environ.get("REEVE_BUILD", os.path.join(ROOT, "build", "release"))
 CONNECTIONS = 64
+DATABASE_CONNECTIONS = 8  # of each: the control plane's workers, the reference's loops
 
 
 class Bench(Stack):
@@ -42,7 +43,7 @@ class Bench(Stack):
         self.config("reeved.yaml", {
             "listen": {"address": "127.0.0.1", "port": self.port("reeved")},
             "database": {role: self.conninfo("reeve_" + role) for role in ("api", "worker", "publish", "ingest", "migrate")},
-            "keeper_socket": self.path("keeper.sock"), "workers": 8, "log": {"level": "error"}})
+            "keeper_socket": self.path("keeper.sock"), "workers": DATABASE_CONNECTIONS, "log": {"level": "error"}})
         self.run(self.program("reeved"), "migrate", "--config", self.path("reeved.yaml"))
         self.run(self.program("reeved"), "bootstrap-token", "--config", self.path("reeved.yaml"), "--out", self.path("token"))
         self.start("reeved", "serve", "--config", self.path("reeved.yaml"), ready=lambda: self.http_ok("reeved", "/readyz"))
@@ -54,7 +55,8 @@ class Bench(Stack):
 
     def reference(self):
         ids = self.psql("select org, id from reeve.project where name = 'search'").strip().split("|")
-        process = subprocess.Popen([os.path.join(BUILD, "tests", "bench_admin_reference"), self.conninfo("super"), *ids],
+        process = subprocess.Popen([os.path.join(BUILD, "tests", "bench_admin_reference"), self.conninfo("super"), *ids,
+                                    str(DATABASE_CONNECTIONS)],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return process, process.stdout.readline().strip()
 
