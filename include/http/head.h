@@ -49,7 +49,8 @@ typedef enum HeadState { HEAD_MORE, HEAD_COMPLETE, HEAD_REFUSED } HeadState;
 /* ptr[0, len) is all that came of this request so far. HEAD_COMPLETE: the head is ptr[0, *ret_len). */
 HeadState head_scan(HeadScan *scan, const char *ptr, size_t len, size_t bytes_max, size_t *ret_len, Refusal *ret_why);
 
-/* Reads a complete head. The result borrows from `head` (which must live in the arena, or as long as the result). */
+/* Reads a complete head. The result borrows from `head` (which must live in the arena, or as long as the result). Of a
+ * head that is refused behind its request line, that line is still read. */
 bool head_read(Arena *arena, Str head, Head *ret_head, Refusal *ret_why);
 
 #endif

@@ -69,13 +69,13 @@ static bool tells_the_key(Call *call, Str body)
     uint8_t *slot = secret_slab_take(call->worker->slab);
     size_t len = 0;
     int64_t version;
-    bool told = slot == NULL;
-    if (slot != NULL && connection->secret_id != NULL &&
-        truth->secret_open(truth->arg, call->snapshot, connection, connection->origin, slot, SECRET_SLOT_BYTES, &len,
-            &version) == REEVE_OK)
+    bool told = connection->secret_id != NULL; /* unless it can be seen that it is not */
+    if (slot == NULL)
+        die("no locked slot for a key is free");
+    if (told && truth->secret_open(truth->arg, call->snapshot, connection, connection->origin, slot, SECRET_SLOT_BYTES,
+                    &len, &version) == REEVE_OK)
         told = len > 0 && memmem(body.ptr, body.len, slot, len) != NULL;
-    if (slot != NULL)
-        secret_slab_give(call->worker->slab, slot);
+    secret_slab_give(call->worker->slab, slot);
     return told;
 }
 

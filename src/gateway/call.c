@@ -226,11 +226,24 @@ static void count_call(const Call *call, int status)
     counter_add(&metrics->failovers, record->attempt_count > 0 ? record->attempt_count - 1 : 0);
 }
 
+/* A call can end in the turn that began its try (its client left): its memory is gone before the turn's end. */
+static void leave_unflushed(Call *call)
+{
+    Call **at = &call->worker->unflushed;
+    if (!call->unflushed)
+        return;
+    while (*at != call)
+        at = &(*at)->next_unflushed;
+    *at = call->next_unflushed;
+    call->unflushed = false;
+}
+
 void call_finish(Call *call, CallOutcome outcome, int status)
 {
     Worker *worker = call->worker;
     CallRecord *record = &call->record;
     call->phase = PHASE_OVER;
+    leave_unflushed(call);
     timer_cancel(&call->retry);
     timer_cancel(&call->keepalive);
     timer_cancel(&call->stall);

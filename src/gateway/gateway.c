@@ -244,6 +244,7 @@ static Err open_reeve(Arena *arena, const GatewayConfig *config, Reeve **ret_ree
 {
     char why[256] = "";
     _cleanup_(secret_release) Secret token = { 0 };
+    _cleanup_(arena_free) Arena *own = arena_new(); /* wiped when this is done: it holds the token's text */
     ReeveOptions options = { .size = sizeof options,
         .state_dir = arena_c(arena, arena_fmt(arena, STR_FMT "/reeve", STR_ARG(config->state_dir))),
         .url = str_is_empty(config->control_plane.url) ? NULL : arena_c(arena, config->control_plane.url),
@@ -258,7 +259,7 @@ static Err open_reeve(Arena *arena, const GatewayConfig *config, Reeve **ret_ree
         if (err.kind != ERR_NONE)
             log_err("the join token was not read (needed at the first start only)", err);
         else
-            options.join_token = arena_c(arena, bytes_str(secret_bytes(&token)));
+            options.join_token = arena_c(own, bytes_str(secret_bytes(&token)));
     }
     ReeveResult result = reeve_open(&options, ret_reeve, why, sizeof why);
     if (result == REEVE_OK)

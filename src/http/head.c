@@ -328,6 +328,7 @@ bool head_read(Arena *arena, Str text, Head *ret_head, Refusal *ret_why)
         return REFUSE(ret_why, 431, "headers-too-many", "The request has more than 100 header fields.");
     if (!read_request_line(take_line(&text), &head, &method, ret_why))
         return false;
+    *ret_head = head; /* where a refused request was going to is known: whose shape its error has */
     Header *headers = NEW(arena, Header, lines);
     for (Str line; (line = take_line(&text)).len > 0; head.header_count++) {
         Header *header = &headers[head.header_count];

@@ -4,6 +4,7 @@
  */
 #include "support/check.h"
 #include "support/control.h"
+#include "support/metrics.h"
 
 #include <arpa/inet.h>
 #include <ftw.h>
@@ -591,6 +592,95 @@ TEST(a_slow_reader_gets_every_event_of_its_stream)
     assert_member(event_data(1), "outcome", "ok");
 }
 
+static void restart_with(int64_t keepalive_s, int64_t stall_s, int64_t drain_s)
+{
+    gateway_stop(&stage.gateway);
+    stage.config.keepalive_s = keepalive_s;
+    stage.config.stall_s = stall_s;
+    stage.config.drain_s = drain_s;
+    start_gateway();
+}
+
+TEST(a_silent_stream_gets_comments_between_its_events)
+{
+    restart_with(1, 60, 2);
+    /* To the second target, which has longer timeouts. */
+    sim_fault("{\"fault\":{\"kind\":\"status\",\"status\":500,\"count\":1}}");
+    HttpReply reply =
+        call(CHAT, "{\"model\":\"summarize\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
+                   "\"sim:{\\\"input\\\":20,\\\"output\\\":2,\\\"events\\\":2,\\\"gap_ms\\\":2500}\"}]}");
+    assert_true(str_contains(reply.body, STR("\n\n: keepalive\n\n")));
+    assert_true(str_contains(reply.body, STR("data: [DONE]\n\n")));
+    assert_member(event_data(1), "outcome", "ok");
+}
+
+TEST(a_client_that_takes_nothing_is_given_up)
+{
+    char bytes[512];
+    restart_with(15, 1, 2);
+    int fd = send_call("{\"model\":\"summarize\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
+                       "\"sim:{\\\"input\\\":20,\\\"output\\\":60000,\\\"events\\\":60000,\\\"gap_ms\\\":0}\"}]}");
+    assert_true(recv(fd, bytes, sizeof bytes, 0) > 0);
+    json_t *data = event_data(1); /* while the client still holds its connection */
+    assert_member(data, "outcome", "client_gone");
+    assert_member(attempt_of(data, 0), "outcome", "cancelled");
+    close(fd);
+}
+
+TEST(a_stop_ends_open_streams_and_their_calls_are_reported)
+{
+    char bytes[4096];
+    restart_with(15, 60, 1);
+    int fds[8];
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        fds[i] = send_call("{\"model\":\"summarize\",\"stream\":true," ASK_LONG "}");
+        assert_true(recv(fds[i], bytes, sizeof bytes, 0) > 0);
+    }
+    int64_t before_us = monotonic_us();
+    gateway_stop(&stage.gateway);
+    assert_true(monotonic_us() - before_us < 6 * US_PER_S);
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        while (recv(fds[i], bytes, sizeof bytes, 0) > 0)
+            continue;
+        close(fds[i]);
+    }
+    start_gateway();
+    json_t *data = event_data(COUNT_OF(fds));
+    assert_member(data, "outcome", "failed");
+    assert_member(attempt_of(data, 0), "outcome", "partial");
+}
+
+/* Clients leave while their next try is being made: whatever the turn, each call is reported once. */
+TEST(clients_that_leave_at_any_moment_are_each_reported_once)
+{
+    enum { CALLS = 150 };
+    sim_fault("{\"fault\":{\"kind\":\"status\",\"status\":500}}");
+    for (size_t i = 0; i < CALLS; i++) {
+        int fd = send_call("{\"model\":\"alone\"," ASK "}");
+        struct timespec pause = { .tv_nsec = (long)(i * 40000) };
+        nanosleep(&pause, NULL);
+        struct linger hard = { .l_onoff = 1 };
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+        close(fd); /* a reset */
+    }
+    sim_reset();
+    sleep_ms(300);
+    assert_int_equal(call(CHAT, chat).status, 200);
+    for (int i = 0; i < 300; i++) {
+        Str text = fetch("GET", admin_url("/metrics"), NULL, 0, STR("")).body;
+        if (str_contains(text, STR("reeve_gateway_spool_events 0\n")) &&
+            str_contains(text, STR("reeve_gateway_open_calls 0\n")))
+            break;
+        sleep_ms(10);
+    }
+    Str text = fetch("GET", admin_url("/metrics"), NULL, 0, STR("")).body;
+    assert_true(str_contains(text, STR("reeve_gateway_open_calls 0\n")));
+    assert_true(str_contains(text, STR("reeve_gateway_spool_open_intents 0\n")));
+    Strs events = control_events(stage.control, stage.arena);
+    for (size_t i = 0; i < events.count; i++)
+        assert_false(str_contains(events.items[i], STR("\"outcome\":\"indeterminate\"")));
+}
+
 TEST(nobody_is_told_the_providers_key)
 {
     sim_fault("{\"fault\":{\"kind\":\"echo_auth\"}}");
@@ -645,6 +735,39 @@ TEST(requests_that_cannot_be_served_are_refused_in_the_providers_shape)
     assert_int_equal(call_with(STR(""), MESSAGES, messages).status, 401);
     sleep_ms(50);
     assert_int_equal(control_event_count(stage.control), 0);
+}
+
+/* Sends bytes as they are and reads until the end. */
+static Str exchange_raw(Str request)
+{
+    static char bytes[16384];
+    size_t len = 0;
+    int fd = connect_to_gateway();
+    assert_int_equal(send(fd, request.ptr, request.len, MSG_NOSIGNAL), (ssize_t)request.len);
+    for (ssize_t got; len < sizeof bytes && (got = recv(fd, bytes + len, sizeof bytes - len, 0)) > 0;)
+        len += (size_t)got;
+    close(fd);
+    return str_n(bytes, len);
+}
+
+TEST(what_the_framing_guard_refuses_has_the_providers_shape_too)
+{
+    static const struct {
+        const char *path, *headers, *status, *has;
+    } cases[] = {
+        { CHAT, "Transfer-Encoding: chunked\r\n", " 411 ", "{\"error\":{\"message\":" },
+        { MESSAGES, "Transfer-Encoding: chunked\r\n", " 411 ", "{\"type\":\"error\",\"error\":{" },
+        { CHAT, "Content-Length: 1\r\nContent-Length: 2\r\n", " 400 ", "\"invalid_request_error\"" },
+        { CHAT, "Content-Length: 999999999999\r\n", " 413 ", "{\"error\":{\"message\":" },
+        { MESSAGES, "Content-Length: 999999999999\r\n", " 413 ", "\"request_too_large\"" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        Str answer =
+            exchange_raw(arena_fmt(stage.arena, "POST %s HTTP/1.1\r\nHost: g\r\nx-api-key: " STR_FMT "\r\n%s\r\n",
+                cases[i].path, STR_ARG(control_client_key(stage.control)), cases[i].headers));
+        if (!str_contains(answer, str_from_c(cases[i].status)) || !str_contains(answer, str_from_c(cases[i].has)))
+            fail_msg("%s %s: " STR_FMT, cases[i].path, cases[i].headers, STR_ARG(answer));
+    }
 }
 
 TEST(two_different_keys_in_one_request_are_refused)
@@ -722,6 +845,7 @@ TEST(metrics_count_calls_and_hold_no_key)
     assert_true(str_contains(text, STR("reeve_gateway_attempts_total{dialect=\"openai\",outcome=\"ok\"} 1\n")));
     assert_true(str_contains(text, STR("reeve_gateway_tokens_total{dialect=\"openai\",meter=\"output\"} 5\n")));
     assert_false(str_contains(text, STR("canary")) || str_contains(text, STR("rv_key_")));
+    assert_metrics_are_good(stage.arena, text);
 }
 
 /* --- the program, killed in mid-call --- */
@@ -863,9 +987,14 @@ int main(int argc, char **argv)
         STAGED(a_stream_that_breaks_ends_in_an_error_event_of_the_dialect),
         STAGED(a_client_that_leaves_stops_the_provider_call),
         STAGED(a_slow_reader_gets_every_event_of_its_stream),
+        STAGED(a_silent_stream_gets_comments_between_its_events),
+        STAGED(a_client_that_takes_nothing_is_given_up),
+        STAGED(a_stop_ends_open_streams_and_their_calls_are_reported),
+        STAGED(clients_that_leave_at_any_moment_are_each_reported_once),
         STAGED(nobody_is_told_the_providers_key),
         STAGED(a_key_goes_to_no_other_origin_than_it_was_sealed_for),
         STAGED(requests_that_cannot_be_served_are_refused_in_the_providers_shape),
+        STAGED(what_the_framing_guard_refuses_has_the_providers_shape_too),
         STAGED(two_different_keys_in_one_request_are_refused),
         STAGED(an_expired_snapshot_is_503_and_never_401),
         STAGED(events_wait_for_the_control_plane_and_arrive_once),
