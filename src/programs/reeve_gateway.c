@@ -122,7 +122,7 @@ static int serve(Arena *arena, const Flags *flags, const GatewayConfig *config)
 
 /* What a batch of events frees is wanted again for the next one: giving it back to the kernel in between costs a page
  * fault for every 4 KiB. */
-#define KEEP_FREE_BYTES (16 * 1024 * 1024)
+#define KEEP_FREE_BYTES (2 * 1024 * 1024)
 #define MAP_ALONE_BYTES (4 * 1024 * 1024)
 
 int main(int argc, char **argv)
