@@ -3,6 +3,7 @@
  * the simulated provider, on loopback sockets.
  */
 #include "support/check.h"
+#include "support/child.h"
 #include "support/control.h"
 #include "support/metrics.h"
 
@@ -59,7 +60,7 @@ static void start_sim(void)
     const char *program = REEVE_BINARY_DIR "/bin/reeve-sim";
     if (access(program, X_OK) != 0)
         fail_msg("%s is not built (ninja reeve-sim)", program);
-    stage.sim = fork();
+    stage.sim = child_fork();
     if (stage.sim == 0) {
         if (freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
@@ -865,7 +866,7 @@ static Program start_program(int port)
         "\"\n  allow_private: true\nlog:\n  level: debug\n",
         port, stage.dir, STR_ARG(stage.config.join_token_file), STR_ARG(control_url(stage.control)));
     must(file_write_atomic(config, text, 0600));
-    program.pid = fork();
+    program.pid = child_fork();
     if (program.pid == 0) {
         const char *path = REEVE_BINARY_DIR "/bin/reeve-gateway";
         if (freopen(program.log.ptr, "a", stderr) == NULL)

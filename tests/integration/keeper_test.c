@@ -3,6 +3,7 @@
  * not.
  */
 #include "support/expect.h"
+#include "support/child.h"
 #include "support/keeper.h"
 
 #include "base/config.h"
@@ -870,7 +871,7 @@ TEST(user_that_is_not_allowed_is_turned_away)
     Str text;
     expect_ok(file_read(arena, kept, 65536, &text));
     expect_ok(file_write_atomic(kept, arena_fmt(arena, STR_FMT STR_FMT, STR_ARG(text), STR_ARG(keeper->extra)), 0600));
-    pid = fork();
+    pid = child_fork();
     if (pid == 0) {
         int fd = open(keeper_fixture_path(keeper, "log").ptr, O_WRONLY | O_APPEND);
         dup2(fd, STDERR_FILENO);

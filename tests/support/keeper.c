@@ -1,5 +1,6 @@
 /* keeper.c: see keeper.h. */
 #include "keeper.h"
+#include "child.h"
 
 #include "base/config.h"
 #include "base/json.h"
@@ -47,7 +48,7 @@ static void write_config(KeeperFixture *f)
 static pid_t spawn(KeeperFixture *f, const char *argument)
 {
     const char *log = keeper_fixture_path(f, "log").ptr;
-    pid_t pid = fork();
+    pid_t pid = child_fork();
     if (pid != 0)
         return pid;
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
