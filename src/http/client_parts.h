@@ -42,7 +42,8 @@ struct Transfer {
     CURL *easy;
     Arena *arena; /* request headers and response headers; wiped after each use */
     TransferOptions options;
-    Str secret_line; /* in the arena; wiped at the first byte of the response */
+    Str secret_line; /* in the arena; wiped when the response's head is complete */
+    Str secret;      /* its end: what no response should hold */
     size_t body_sent;
     struct curl_slist *headers;
     TransferStage stage;
@@ -58,6 +59,8 @@ struct Transfer {
     bool is_paused;
     bool headers_done;
     bool has_blob;
+    bool had_secret;
+    bool is_tainted; /* the secret came back: the handle and its connection are not used again */
 };
 
 struct Client {

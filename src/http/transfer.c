@@ -228,7 +228,17 @@ static void wipe_secret(Transfer *transfer)
 {
     if (transfer->secret_line.len > 0)
         explicit_bzero((char *)(uintptr_t)transfer->secret_line.ptr, transfer->secret_line.len);
-    transfer->secret_line.len = 0;
+    transfer->secret_line = transfer->secret = (Str){ 0 };
+}
+
+/* libcurl keeps the fields of a response with its handle, and the TLS library the last record with its connection: when
+ * the secret came back in a field, or may have in a trailer (by then it is wiped here), neither is used again. */
+static void look_for_secret(Transfer *transfer, Str line)
+{
+    if (!transfer->had_secret || (!transfer->headers_done && !str_contains(line, transfer->secret)))
+        return;
+    transfer->is_tainted = true;
+    curl_easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
 static void head_is_complete(Transfer *transfer)
@@ -241,6 +251,7 @@ static void head_is_complete(Transfer *transfer)
     }
     transfer->status = (int)status;
     transfer->headers_done = true;
+    wipe_secret(transfer);
     enter_stage(transfer, STAGE_BODY);
     if (transfer->options.on_headers != NULL)
         transfer->options.on_headers(transfer, transfer->status, transfer->options.arg);
@@ -265,12 +276,11 @@ static size_t on_header(char *ptr, size_t size, size_t count, void *arg)
     Transfer *transfer = arg;
     Str line = str_n(ptr, size * count);
     size_t bytes_max = transfer->options.header_bytes_max;
+    look_for_secret(transfer, line);
     if (transfer->headers_done)
         return size * count; /* trailers: nobody reads them */
-    if (transfer->times.first_byte_us == 0) {
+    if (transfer->times.first_byte_us == 0)
         transfer->times.first_byte_us = since_start_us(transfer);
-        wipe_secret(transfer);
-    }
     transfer->response_bytes += line.len;
     if (transfer->response_bytes > bytes_max || transfer->response_count == RESPONSE_HEADERS_MAX) {
         stop_for(transfer, TRANSFER_MALFORMED);
@@ -427,6 +437,8 @@ static CHECKED Err add_secret(Transfer *transfer)
     if (!is_clean(value) || value.len == 0)
         return FAIL(ERR_INVALID, "bad-secret", "The secret is empty or has a control character.");
     transfer->secret_line = line_of(transfer->arena, options->secret_header, options->secret_prefix, value);
+    transfer->secret = str_skip(transfer->secret_line, transfer->secret_line.len - value.len);
+    transfer->had_secret = true;
     add_line(transfer, transfer->secret_line);
     return OK;
 }
@@ -514,7 +526,7 @@ void transfer_free(Transfer *transfer)
 void transfer_give(Transfer *transfer)
 {
     Client *client = transfer->client;
-    if (client->pool_count >= POOL_MAX) {
+    if (client->pool_count >= POOL_MAX || transfer->is_tainted) {
         transfer_free(transfer);
         return;
     }

@@ -1,4 +1,5 @@
 /* stream_test.c: streamed replies: flushed at once, held back for slow readers, ended, aborted, abandoned; and TLS. */
+#include "certificate.h"
 #include "fixture.h"
 
 #include <spawn.h>
@@ -195,39 +196,6 @@ static void test_an_aborted_stream_has_no_last_chunk(void **state)
 }
 
 /* --- TLS --- */
-
-extern char **environ;
-
-static void make_certificate(const char *name)
-{
-    char key[64], cert[64];
-    snprintf(key, sizeof(key), "/tmp/reeve-test-%d-%s.key", getpid(), name);
-    snprintf(cert, sizeof(cert), "/tmp/reeve-test-%d-%s.pem", getpid(), name);
-    char *argv[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-        "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1", NULL };
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", 1, 0);
-    pid_t pid;
-    int status;
-    assert_int_equal(posix_spawnp(&pid, "openssl", &actions, NULL, argv, environ), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
-    posix_spawn_file_actions_destroy(&actions);
-}
-
-static Str path_of(Arena *arena, const char *name, const char *suffix)
-{
-    return arena_fmt(arena, "/tmp/reeve-test-%d-%s.%s", getpid(), name, suffix);
-}
-
-static Str pem_of(Arena *arena, const char *name)
-{
-    Str pem;
-    assert_int_equal(file_read(arena, path_of(arena, name, "pem"), 65536, &pem).kind, ERR_NONE);
-    return pem;
-}
 
 static void on_tls_request(Exchange *exchange, void *arg)
 {
