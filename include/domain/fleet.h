@@ -81,7 +81,9 @@ CHECKED Err enrolment_commit(Ctx *ctx, EnrolmentPlan *plan, Enrolment *ret_enrol
 /* Exchanges a data plane's signed assertion for an access token. */
 CHECKED Err data_plane_token_issue(Ctx *ctx, Str assertion, Secret *ret_token);
 
-/* The root document as it lies on disk, verified. */
+/* The newest root document as it lies on disk, followed from the pinned one. */
 CHECKED Err root_load(Ctx *ctx, Root *ret_root);
+/* A version before the newest: a RootOlder over the path of the root file, a Str. */
+CHECKED Err root_file_read(Arena *arena, const void *file, int64_t version, Str *ret_text);
 
 #endif

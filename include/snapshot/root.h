@@ -54,6 +54,13 @@ CHECKED Err root_verify(Arena *arena, Str jws, Digest expected_hash, Time now, R
 CHECKED Err root_verify_next(Arena *arena, Str jws, const Root *previous, Time now, Root *ret_root);
 /* Follows a chain of later roots from a trusted one; only the last must not have expired. count 0 checks trusted. */
 CHECKED Err root_follow(Arena *arena, const Root *trusted, const Str *chain, size_t count, Time now, Root *ret_root);
+/*
+ * The newest root, followed from the one that is pinned by its hash: that one itself, or `older` is asked for the
+ * versions before it, down to the pinned one. "root-hash" when none is it.
+ */
+typedef Err (*RootOlder)(Arena *arena, const void *arg, int64_t version, Str *ret_jws);
+CHECKED Err root_verify_from(
+    Arena *arena, Str newest, Digest pinned, RootOlder older, const void *arg, Time now, Root *ret_root);
 /* Who signs, without any verification: to show a ceremony's state, never to act on. */
 CHECKED Err root_peek(Arena *arena, Str jws, Root *ret_root);
 

@@ -8,6 +8,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "domain/fleet.h"
 #include "keeper/client.h"
 #include "snapshot/object.h"
 #include "snapshot/root.h"
@@ -324,8 +325,7 @@ static Err read_root(Ctx *ctx, int64_t version, Str *ret_text)
     TRY(file_read(ctx->arena, ctx->world->root_file, ROOT_BYTES_MAX, &text));
     TRY(root_peek(ctx->arena, text, &root));
     if (version != 0 && version != root.version) {
-        Str name = arena_fmt(ctx->arena, STR_FMT ".%lld", STR_ARG(ctx->world->root_file), (long long)version);
-        if (file_read(ctx->arena, name, ROOT_BYTES_MAX, &text).kind != ERR_NONE ||
+        if (root_file_read(ctx->arena, &ctx->world->root_file, version, &text).kind != ERR_NONE ||
             root_peek(ctx->arena, text, &root).kind != ERR_NONE || root.version != version)
             return no_such("root-unknown", "There is no root of that version.");
     }

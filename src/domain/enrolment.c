@@ -24,6 +24,14 @@ static const Field enrolment_fields[] = {
 };
 const FieldTable ENROLMENT_FIELDS = FIELD_TABLE(Enrolment, enrolment_fields);
 
+/* Beside the root file lie the versions before it, as FILE.1, FILE.2, ... */
+Err root_file_read(Arena *arena, const void *file, int64_t version, Str *ret_text)
+{
+    const Str *path = file;
+    return file_read(
+        arena, arena_fmt(arena, STR_FMT ".%lld", STR_ARG(*path), (long long)version), ROOT_BYTES_MAX, ret_text);
+}
+
 Err root_load(Ctx *ctx, Root *ret_root)
 {
     Str text;
@@ -33,8 +41,10 @@ Err root_load(Ctx *ctx, Root *ret_root)
     Digest expected = digest_of(str_bytes(text));
     if (ctx->world->root_hash.len > 0)
         TRY(digest_parse(ctx->world->root_hash, &expected));
-    if (root_verify(ctx->arena, text, expected, ctx->now, ret_root).kind != ERR_NONE)
-        return FAIL(ERR_UNAVAILABLE, "root-invalid", "The root document does not verify.");
+    Err err = root_verify_from(ctx->arena, text, expected, root_file_read, &ctx->world->root_file, ctx->now, ret_root);
+    if (err.kind != ERR_NONE)
+        return FAIL_FMT(ctx->arena, ERR_UNAVAILABLE, "root-invalid", "The root document does not verify (" STR_FMT ").",
+            STR_ARG(err.code));
     return OK;
 }
 

@@ -8,6 +8,14 @@
 
 /* --- opening --- */
 
+/* Beside the root file lie the versions before it, as FILE.1, FILE.2, ... */
+static Err read_older(Arena *arena, const void *file, int64_t version, Str *ret_text)
+{
+    const Str *path = file;
+    return file_read(
+        arena, arena_fmt(arena, STR_FMT ".%lld", STR_ARG(*path), (long long)version), ROOT_BYTES_MAX, ret_text);
+}
+
 static Err read_root(Vault *v, const KeeperConfig *config)
 {
     Str text;
@@ -17,7 +25,7 @@ static Err read_root(Vault *v, const KeeperConfig *config)
             ERR_INVALID, "bad-config", "root_file and root_hash are needed: make the root (reeve root init) first.");
     TRY(digest_parse(config->root_hash, &hash));
     TRY(file_read(v->arena, config->root_file, ROOT_BYTES_MAX, &text));
-    TRY(root_verify(v->arena, text, hash, time_now(), &v->root));
+    TRY(root_verify_from(v->arena, text, hash, read_older, &config->root_file, time_now(), &v->root));
     if (!uuid_eq(v->root.installation, v->installation))
         return FAIL(ERR_INVALID, "root-installation", "The root is one of another installation.");
     return OK;

@@ -833,6 +833,27 @@ TEST(wrong_root_key_is_refused_and_nothing_is_written)
     keeper_fixture_start(keeper);
 }
 
+TEST(next_root_is_followed_from_the_pinned_one)
+{
+    Root root = keeper->root;
+    const KeyPair *signers[] = { &keeper->root_key };
+    Str jws, path = keeper_fixture_path(keeper, "root.jws"), before = keeper_fixture_path(keeper, "root.jws.1");
+    Hello hello;
+    root.version = 2;
+    expect_ok(root_build(arena, &root, signers, 1, &jws));
+    keeper_fixture_stop(keeper, SIGTERM);
+    expect_ok(file_write_atomic(path, jws, 0644));
+    assert_int_not_equal(keeper_fixture_run(keeper, NULL), 0); /* the link between is missing */
+    expect_ok(file_write_atomic(before, keeper->root.jws, 0644));
+    keeper_fixture_start(keeper);
+    expect_ok(keeper_hello(client, arena, &hello));
+    assert_int_equal(hello.root_version, 2);
+    keeper_fixture_stop(keeper, SIGTERM);
+    expect_ok(file_write_atomic(path, keeper->root.jws, 0644));
+    unlink(before.ptr);
+    keeper_fixture_start(keeper);
+}
+
 TEST(root_of_another_hash_or_without_the_keepers_keys_is_refused)
 {
     Root root = keeper->root, kept = keeper->root;
@@ -995,6 +1016,7 @@ int main(void)
         RUN(sigterm_ends_the_keeper_in_good_order),
         RUN(second_keeper_on_one_state_directory_is_refused),
         RUN(wrong_root_key_is_refused_and_nothing_is_written),
+        RUN(next_root_is_followed_from_the_pinned_one),
         RUN(root_of_another_hash_or_without_the_keepers_keys_is_refused),
         RUN(user_that_is_not_allowed_is_turned_away),
         RUN(no_operation_leaves_the_provider_key_in_memory),

@@ -261,3 +261,24 @@ Err root_follow(Arena *arena, const Root *trusted, const Str *chain, size_t coun
     *ret_root = root;
     return OK;
 }
+
+Err root_verify_from(
+    Arena *arena, Str newest, Digest pinned, RootOlder older, const void *arg, Time now, Root *ret_root)
+{
+    Root shown, first;
+    if (digest_eq(digest_of(str_bytes(newest)), pinned))
+        return root_verify(arena, newest, pinned, now, ret_root);
+    TRY(root_peek(arena, newest, &shown));
+    if (shown.version > ROOT_CHAIN_MAX)
+        return FAIL(ERR_INVALID, "root-version", "The chain of roots is too long.");
+    size_t last = (size_t)shown.version, at = last;
+    Str *chain = NEW(arena, Str, last + 1); /* by version */
+    chain[last] = newest;
+    do {
+        if (--at == 0)
+            return FAIL(ERR_INVALID, "root-hash", "The root is not the one whose hash is trusted, nor follows it.");
+        TRY(older(arena, arg, (int64_t)at, &chain[at]));
+    } while (!digest_eq(digest_of(str_bytes(chain[at])), pinned));
+    TRY(root_verify(arena, chain[at], pinned, TIME_NONE, &first));
+    return root_follow(arena, &first, &chain[at + 1], last - at, now, ret_root);
+}

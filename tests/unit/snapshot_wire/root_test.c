@@ -143,6 +143,41 @@ TEST(chain_has_no_gap_and_does_not_go_back)
     expect_ok(root_follow(arena, &one, chain, 0, now, &out));
 }
 
+/* --- from the pinned one on, as files lie side by side --- */
+
+static Err older_of(Arena *memory, const void *arg, int64_t version, Str *ret_jws)
+{
+    const Str *files = arg;
+    (void)memory;
+    if (files[version].len == 0)
+        return FAIL(ERR_NOT_FOUND, "no-file", "There is no such file.");
+    *ret_jws = files[version];
+    return OK;
+}
+
+TEST(newest_root_is_followed_from_the_pinned_one_through_the_versions_between)
+{
+    Root one = a_root(1), two = a_root(2), three = a_root(3), out;
+    one.expires = time_add_s(now, -1);
+    two.roles[ROLE_ROOT] = three.roles[ROLE_ROOT] = role(&root_b);
+    Str files[4] = { STR(""), build(&one, &root_a, NULL), build(&two, &root_a, &root_b), build(&three, &root_b, NULL) };
+    Digest pinned = digest_of(str_bytes(files[1])), middle = digest_of(str_bytes(files[2]));
+    expect_ok(root_verify_from(arena, files[3], pinned, older_of, files, now, &out));
+    assert_int_equal(out.version, 3);
+    expect_ok(root_verify_from(arena, files[3], middle, older_of, files, now, &out));
+    expect_ok(root_verify_from(arena, files[2], middle, older_of, files, now, &out));
+    expect_err(root_verify_from(arena, files[3], (Digest){ { 1 } }, older_of, files, now, &out), "root-hash");
+    expect_err(root_verify_from(arena, files[1], middle, older_of, files, now, &out), "root-hash");
+    Str kept = files[2];
+    files[2] = STR("");
+    expect_err(root_verify_from(arena, files[3], pinned, older_of, files, now, &out), "no-file");
+    files[2] = build(&two, &root_c, &root_b); /* not by a key of the first */
+    expect_err(root_verify_from(arena, files[3], pinned, older_of, files, now, &out), "root-threshold");
+    files[2] = kept;
+    expect_err(
+        root_verify_from(arena, files[3], pinned, older_of, files, time_add_s(three.expires, 1), &out), "root-expired");
+}
+
 TEST(chain_may_pass_over_an_expired_link_but_not_end_in_one)
 {
     Root one = first(), out, two = a_root(2), three = a_root(3);
@@ -246,6 +281,7 @@ int main(void)
         RUN(raised_threshold_needs_more_signatures),
         RUN(one_signature_twice_does_not_make_two),
         RUN(chain_has_no_gap_and_does_not_go_back),
+        RUN(newest_root_is_followed_from_the_pinned_one_through_the_versions_between),
         RUN(chain_may_pass_over_an_expired_link_but_not_end_in_one),
         RUN(root_of_another_installation_is_not_the_next),
         RUN(one_key_has_one_role),
