@@ -97,7 +97,14 @@ int cli_main(int argc, char **argv);
 
 CHECKED Err rest_run(Cli *cli); /* a command whose row has a method and a path */
 
-/* --- what commands use --- */
+/* --- find.c: words to rows --- */
+size_t command_word_count(const char *words);
+const Command *command_find(
+    char *const *given, size_t given_count);        /* the row with the most words that match; or NULL */
+int command_none(size_t count, char *const *words); /* says what is near; the exit code */
+bool command_has_noun(Str word);
+
+/* --- ask.c: what a command was given, and what it asks people for --- */
 Str cli_argument(const Cli *cli, const char *name); /* the empty Str when it was not given */
 Str cli_option(const Cli *cli, const char *name);   /* the last value given; ptr NULL when none */
 size_t cli_option_all(const Cli *cli, const char *name, Str *out, size_t max);
