@@ -3,7 +3,7 @@
 -- name: usage_report
 -- roles: api
 -- One row a group, in the order of the groups. Without a grouping or filter by meter the rows of whole groups are
--- summed; with one, those of single meters.
+-- summed; with one, those of single meters. Whole days, from days_from to days_to, come from the daily sums.
 select count(*) over () as groups, g.*
   from (select case when :by_organization then org end as organization,
                case when :by_project then project end as project,
@@ -17,9 +17,18 @@ select count(*) over () as groups, g.*
                case when :by_hour then hour when :by_day then date_trunc('day', hour, 'UTC') end as time,
                sum(quantity) as quantity, sum(amount) as amount, sum(unrated) as unrated_quantity,
                sum(attempts)::bigint as attempts, sum(events)::bigint as events
-          from ledger.rollup_hour
-         where org = reeve.current_org() and hour >= :from_time and hour < :to_time
-           and (:project::uuid is null or project = :project)
+          from (select * from ledger.rollup_hour
+                 where org = reeve.current_org() and hour >= :from_time and hour < :days_from
+                union all
+                select org, day::timestamp at time zone 'UTC', project, workflow, client_key, connection, provider, model,
+                       outcome, meter, quantity, amount, unrated, attempts, events
+                  from ledger.rollup_day
+                 where org = reeve.current_org() and day >= (:days_from at time zone 'UTC')::date
+                   and day < (:days_to at time zone 'UTC')::date
+                union all
+                select * from ledger.rollup_hour
+                 where org = reeve.current_org() and hour >= :days_to and hour < :to_time) r
+         where (:project::uuid is null or project = :project)
            and (:project_name::text is null
                 or project = (select p.id from reeve.project p where p.org = reeve.current_org() and p.name = :project_name))
            and (:workflow::uuid is null or workflow = :workflow)

@@ -17,6 +17,7 @@ typedef struct Ask {
     bool by_organization, by_project, by_workflow, by_client_key, by_connection, by_provider, by_model,
         by_attempt_outcome, by_meter, by_hour, by_day;
     Time from_time, to_time;
+    Time days_from, days_to; /* the whole days within, when there is no need for hours */
     Uuid project, workflow, client_key, connection;
     Str project_name, workflow_name, provider, model, attempt_outcome;
     MaybeInt meter;
@@ -28,10 +29,10 @@ typedef struct Ask {
 static const Field ask_fields[] = { COLUMN(Ask, by_organization), COLUMN(Ask, by_project), COLUMN(Ask, by_workflow),
     COLUMN(Ask, by_client_key), COLUMN(Ask, by_connection), COLUMN(Ask, by_provider), COLUMN(Ask, by_model),
     COLUMN(Ask, by_attempt_outcome), COLUMN(Ask, by_meter), COLUMN(Ask, by_hour), COLUMN(Ask, by_day),
-    COLUMN(Ask, from_time), COLUMN(Ask, to_time), COLUMN(Ask, project), COLUMN(Ask, workflow), COLUMN(Ask, client_key),
-    COLUMN(Ask, connection), COLUMN(Ask, project_name), COLUMN(Ask, workflow_name), COLUMN(Ask, provider),
-    COLUMN(Ask, model), COLUMN(Ask, attempt_outcome), COLUMN(Ask, meter), COLUMN(Ask, skip), COLUMN(Ask, limit),
-    COLUMN(Ask, complete_to) };
+    COLUMN(Ask, from_time), COLUMN(Ask, to_time), COLUMN(Ask, days_from), COLUMN(Ask, days_to), COLUMN(Ask, project),
+    COLUMN(Ask, workflow), COLUMN(Ask, client_key), COLUMN(Ask, connection), COLUMN(Ask, project_name),
+    COLUMN(Ask, workflow_name), COLUMN(Ask, provider), COLUMN(Ask, model), COLUMN(Ask, attempt_outcome),
+    COLUMN(Ask, meter), COLUMN(Ask, skip), COLUMN(Ask, limit), COLUMN(Ask, complete_to) };
 static const FieldTable ASK_FIELDS = FIELD_TABLE(Ask, ask_fields);
 
 static const Field row_fields[] = { COLUMN(UsageRow, groups), COLUMN(UsageRow, organization), COLUMN(UsageRow, project),
@@ -115,6 +116,10 @@ static Err span_settle(Arena *arena, const UsageQuery *query, Time now, Ask *ask
         return invalid(arena, "from", STR("must be before to"));
     if (ask->to_time.us - ask->from_time.us > REPORT_SPAN_MAX_US)
         return invalid(arena, "from", STR("must be at most 400 days before to"));
+    ask->days_from.us = (ask->from_time.us + US_PER_DAY - 1) / US_PER_DAY * US_PER_DAY;
+    ask->days_to.us = ask->to_time.us / US_PER_DAY * US_PER_DAY;
+    if (ask->by_hour || ask->days_from.us >= ask->days_to.us)
+        ask->days_from = ask->days_to = ask->to_time;
     return OK;
 }
 

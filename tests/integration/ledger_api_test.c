@@ -365,12 +365,16 @@ static void test_a_report_is_narrowed_by_ids_and_by_names(void **state)
 /* Sums of one project in a month of their own, made by hand: `count` models, each with `quantity`. */
 static void put_sums(int count, const char *month, const char *quantity)
 {
-    Str sql = arena_fmt(arena,
-        "insert into ledger.rollup_hour select '%s', '%s-01T00:00:00Z', '%s', u, u, u, 'openai', 'model-' || n, 'ok', "
-        "0, %s, "
-        "1, 0, 1, 1 from generate_series(1, %d) n, (values ('00000000-0000-0000-0000-000000000000'::uuid)) z(u)",
-        text_of(PG_ORG_A), month, text_of(mix.projects[0]), quantity, count);
-    (void)pg_sql(arena, &database, "super", sql.ptr);
+    static const char *const tables[] = { "hour", "day" };
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        Str sql = arena_fmt(arena,
+            "insert into ledger.rollup_%s select '%s', '%s-01T00:00:00Z', '%s', u, u, u, 'openai', 'model-' || n, "
+            "'ok', 0, "
+            "%s, 1, 0, 1, 1 from generate_series(1, %d) n, (values ('00000000-0000-0000-0000-000000000000'::uuid)) "
+            "z(u)",
+            tables[i], text_of(PG_ORG_A), month, text_of(mix.projects[0]), quantity, count);
+        (void)pg_sql(arena, &database, "super", sql.ptr);
+    }
 }
 
 static void test_a_table_that_would_end_early_is_refused(void **state)
@@ -393,6 +397,34 @@ static void test_quantities_beyond_64_bits_are_summed_exactly(void **state)
     assert_true(str_eq(STR("27000000000000000000"), json_str(json_object_get(report, "totals"), "quantity")));
     HttpReply csv = call("GET", path, finops_token, STR(""), "text/csv");
     assert_true(str_contains(csv.body, STR("\r\n27000000000000000000,0.000000000003,0,3,3\r\n")));
+}
+
+/* Sums of every hour of four days: from any hour to any other, days and hours together must be all of it. */
+static void test_a_report_is_the_same_from_days_and_from_hours(void **state)
+{
+    (void)state;
+    static const char *const tables[][2] = { { "hour", "h" }, { "day", "(h at time zone 'UTC')::date" } };
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        Str sql = arena_fmt(arena,
+            "insert into ledger.rollup_%s select '%s', %s, '%s', u, u, u, 'openai', 'model', 'ok', 0, count(*), 1, 0, "
+            "count(*), count(*) from generate_series(timestamptz '2025-07-01Z', '2025-07-04 23:00Z', '1 hour') h, "
+            "(values ('00000000-0000-0000-0000-000000000000'::uuid)) z(u) group by 2, u",
+            tables[i][0], text_of(PG_ORG_A), tables[i][1], text_of(mix.projects[0]));
+        (void)pg_sql(arena, &database, "super", sql.ptr);
+    }
+    for (int from = 0; from < 48; from += 5)
+        for (int to = from + 1; to < 96; to += 7) {
+            Str span = arena_fmt(arena, "from=2025-07-%02dT%02d:00:00Z&to=2025-07-%02dT%02d:00:00Z", 1 + from / 24,
+                from % 24, 1 + to / 24, to % 24);
+            const char *const groups[] = { "model", "day", "hour" };
+            for (size_t g = 0; g < COUNT_OF(groups); g++) {
+                Str path = arena_fmt(arena, "/v1/usage?group_by=%s&" STR_FMT, groups[g], STR_ARG(span));
+                _cleanup_(json_release) json_t *report = json_of(call("GET", path, finops_token, STR(""), "*/*"), 200);
+                int64_t hours = 0;
+                assert_true(json_i64(json_object_get(report, "totals"), "events", &hours));
+                assert_int_equal(to - from, hours);
+            }
+        }
 }
 
 /* What the check says of one thing: "0" when it is in order. */
@@ -480,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_a_report_is_narrowed_by_ids_and_by_names),
         cmocka_unit_test(test_a_table_that_would_end_early_is_refused),
         cmocka_unit_test(test_quantities_beyond_64_bits_are_summed_exactly),
+        cmocka_unit_test(test_a_report_is_the_same_from_days_and_from_hours),
         cmocka_unit_test(test_the_account_is_checked_and_each_fault_is_seen),
         cmocka_unit_test(test_bad_questions_are_answered_with_what_is_wrong),
         cmocka_unit_test(test_real_lists_are_taken_whole),
