@@ -22,3 +22,8 @@ select i.id, :token, a.id, 'bootstrap', :digest, :hint, :expires_at
 -- roles: migrate
 -- The installation that the database holds.
 select id as installation from reeve.installation;
+
+-- name: vital_signs
+-- roles: worker
+-- How much work waits, and for how long.
+select * from vital_signs();

@@ -20,7 +20,7 @@ typedef struct Vitals {
     Work *work;
     Time started;
     MetricsSource sources[METRICS_SOURCES_MAX];
-    size_t source_count;
+    _Atomic size_t source_count; /* a source is added while requests are served */
 } Vitals;
 
 #endif

@@ -11,11 +11,13 @@
 #define WORKER_WORKER_H
 
 #include "domain/ctx.h"
+#include "worker/signs.h"
 
 typedef struct WorkerContext {
     Str worker_conninfo, publish_conninfo;
     struct KeeperClient *keeper;
     World world;
+    Signs *signs; /* NULL: nobody looks */
 } WorkerContext;
 
 typedef struct Worker {

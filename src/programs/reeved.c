@@ -345,6 +345,7 @@ typedef struct Running {
     Serve *serve;
     ManifestWatch *watch;
     Workers *workers;
+    Signs *signs;
 } Running;
 
 static Err watch_manifests(const Config *config, Running *running)
@@ -380,10 +381,15 @@ static Err start(Arena *arena, const Config *config, World *world, Running *runn
     TRY(watch_manifests(config, running));
     if (config->database.worker.len == 0)
         return OK;
+    Vitals *vitals = serve_vitals(running->serve);
+    running->signs = signs_new();
+    vitals->sources[0] = (MetricsSource){ signs_write, running->signs };
+    vitals->source_count = 1;
     WorkerContext context = { .worker_conninfo = config->database.worker,
         .publish_conninfo = config->database.publish,
         .keeper = world->keeper,
-        .world = *world };
+        .world = *world,
+        .signs = running->signs };
     return workers_start(&context, &running->workers);
 }
 
@@ -419,6 +425,7 @@ static int run_serve(Arena *arena, const Config *config, const Flags *flags)
     workers_stop(&running.workers);
     manifest_watch_stop(&running.watch);
     serve_stop(&running.serve, config->drain_s * US_PER_S);
+    signs_free(&running.signs);
     keeper_client_free(&keeper);
     return err.kind == ERR_NONE ? 0 : fail("could not start", err);
 }

@@ -138,12 +138,27 @@ static void run_keeping(const WorkerContext *context, const _Atomic bool *stop)
     pool_free(&pool);
 }
 
+/* --- what /metrics tells --- */
+
+static void run_signs(const WorkerContext *context, const _Atomic bool *stop)
+{
+    if (context->signs == NULL)
+        return;
+    Pool *pool = open_pool("worker", context->worker_conninfo);
+    while (!*stop) {
+        signs_look(context->signs, pool, context->keeper);
+        rest(SIGNS_EVERY_S, stop);
+    }
+    pool_free(&pool);
+}
+
 static const Worker WORKERS[] = {
     { "audit", run_audit },
     { "publisher", run_publisher },
     { "rating", run_rating },
     { "ledger-keeper", run_ledger_keeper },
     { "keeping", run_keeping },
+    { "signs", run_signs },
 };
 
 /* --- threads --- */

@@ -96,6 +96,31 @@ class Revoke(Scene):
         self.assertLess(after["gateway-2"]["active_seq"], self.newest())
         self.assertNotIn(new_key, json.dumps(after))
 
+    def test_metrics_are_well_formed_and_tell_what_waits(self):
+        """A parser of the text format: one HELP and TYPE a name, before its samples; names and numbers in shape."""
+        def lines():
+            return http_call(self.stack.port("reeved"), "GET", "/metrics").text.splitlines()
+        self.until(lambda: any(line.startswith("reeved_publish_waiting ") for line in lines()), "the numbers of the database")
+        types, values = {}, {}
+        for line in lines():
+            if line.startswith("# HELP "):
+                self.assertRegex(line, r"^# HELP [a-z_]+ \S.*\.$")
+            elif line.startswith("# TYPE "):
+                _, _, name, kind = line.split(" ")
+                self.assertNotIn(name, types)
+                self.assertIn(kind, ("counter", "gauge"))
+                self.assertEqual(kind == "counter", name.endswith("_total"), name)
+                types[name] = kind
+            else:
+                self.assertRegex(line, r'^[a-z_]+(\{[a-z_]+="[^"]*"\})? [0-9.e+-]+$')
+                name, value = line.split(" ")[0].split("{")[0], float(line.rsplit(" ", 1)[1])
+                self.assertIn(name, types, "a sample without its TYPE")
+                values[name] = value
+        self.assertEqual((1, 1), (values["reeved_database_up"], values["reeved_keeper_up"]))
+        self.assertGreaterEqual(values["reeved_manifests_total"], 1)
+        self.assertGreaterEqual(values["reeved_data_planes"], 1)
+        self.assertLess(values["reeved_rating_lag_seconds"], 60)
+
 
 if __name__ == "__main__":
     unittest.main()
