@@ -24,3 +24,13 @@ select snapshot_ack(:seq, :state, :code, :detail, :pointer)::text as nothing;
 -- roles: api
 -- Every fleet's newest number.
 select fleet, seq from snapshot_heads();
+
+-- name: snapshot_manifest
+-- roles: api
+-- A manifest by its number, for every data plane of the fleet that waits for it.
+select jws from (select snapshot_manifest(:fleet, :seq) as jws) m where jws is not null;
+
+-- name: snapshot_revoked
+-- roles: api
+-- Who was revoked lately.
+select id as data_plane from snapshot_revoked() as id;

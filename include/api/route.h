@@ -95,7 +95,8 @@ typedef struct Route {
     DbRole role;
     const char *says; /* one sentence for the API reference */
     const Read *read;
-    /* Answers from memory what the database answered a moment ago to the same credential; false: ask it. */
+    /* In the loop's thread: answers from memory what the database answered a moment ago to the same credential, or
+     * parks; false: ask it. Not asked once the time of a parked call is over. */
     bool (*quick)(Ctx *ctx, const Req *req, Reply *reply);
     Handler look, prepare, commit;
     const Noun *noun;            /* for noun_post, noun_patch and noun_delete */

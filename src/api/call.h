@@ -103,6 +103,7 @@ Str etag_of(Arena *arena, int64_t version);
 
 /* --- steps.c --- */
 CHECKED Err call_steps(Call *call); /* on a worker thread */
+bool call_quick(Call *call);        /* in the loop's thread: the route's `quick` */
 
 /* --- idempotency.c --- */
 CHECKED Err idempotency_find(Ctx *ctx, Call *call, bool *ret_done); /* was it done already? */

@@ -221,13 +221,42 @@ static bool take_waiting(Call *call)
     return mine;
 }
 
+static void note_wakes(Call *call)
+{
+    pthread_mutex_lock(&call->dispatch->lock);
+    call->wakes_seen = call->dispatch->wakes;
+    pthread_mutex_unlock(&call->dispatch->lock);
+}
+
+static void park(void *arg);
+
+/* Loop's thread: what is in memory costs no other thread and no database. */
+static bool answer_at_once(Call *call)
+{
+    if (call->req.route->quick == NULL || call->req.timed_out)
+        return false;
+    note_wakes(call);
+    reply_clear(&call->reply);
+    if (!call_quick(call))
+        return false;
+    if (call->reply.park_us > 0) {
+        park(call);
+        return true;
+    }
+    answer_reply(call);
+    reply_clear(&call->reply);
+    req_release(&call->req);
+    send_answer(call);
+    return true;
+}
+
 static void run_again(void *arg)
 {
     Call *call = arg;
     timer_cancel(&call->timer);
     if (call->gone)
         end_for_nobody(call);
-    else
+    else if (!answer_at_once(call))
         submit(call);
 }
 
@@ -310,9 +339,7 @@ static void client_gone(Exchange *exchange, void *arg)
 static void run_call(void *arg)
 {
     Call *call = arg;
-    pthread_mutex_lock(&call->dispatch->lock);
-    call->wakes_seen = call->dispatch->wakes;
-    pthread_mutex_unlock(&call->dispatch->lock);
+    note_wakes(call);
     reply_clear(&call->reply);
     Err err = call_steps(call);
     if (err.kind == ERR_NONE && call->reply.park_us > 0) {
@@ -421,6 +448,6 @@ void dispatch_request(Exchange *exchange, void *loop)
     Err err = req_shape(&call->req);
     if (err.kind != ERR_NONE)
         end_with_error(call, err);
-    else
+    else if (!answer_at_once(call))
         submit(call);
 }

@@ -30,7 +30,7 @@
 #define ACK_BYTES_MAX 8192
 
 typedef struct SnapshotRow {
-    Uuid fleet;
+    Uuid fleet, data_plane;
     int64_t seq, generation;
     Str jws, kms_uri, cert, request, state, code, detail, pointer, nothing;
     Bytes digest, body, wrapped;
@@ -40,6 +40,7 @@ typedef struct SnapshotRow {
 
 static const Field snapshot_row_fields[] = {
     FIELD(SnapshotRow, fleet, .internal = true),
+    FIELD(SnapshotRow, data_plane, .internal = true),
     FIELD(SnapshotRow, seq, .internal = true),
     FIELD(SnapshotRow, generation, .internal = true),
     FIELD(SnapshotRow, jws, .internal = true),
@@ -128,36 +129,49 @@ static void keep_heartbeat(const Heartbeat *heartbeat, Str jws)
     pthread_mutex_unlock(&heartbeats.lock);
 }
 
-/* --- objects that were just read, for the rest of the fleet that asks for the same --- */
+/* --- what a whole fleet asks at once, from memory --- */
 
 /*
- * Immutable bytes by (fleet, digest), and credentials that the database let in a moment ago. Both are forgotten when
- * any fleet's manifest changes (a revocation and a fleet's loss of an organization are such changes), so nothing is
- * answered from here that the database would refuse now.
+ * Immutable bytes by (fleet, digest), the newest manifest of every fleet, and credentials that the database let in
+ * lately. Nothing is answered from here unless the watch below has just compared it with the database: it is told of
+ * every revocation and manifest at its commit. Objects are forgotten when any manifest changes (a fleet's loss of an
+ * organization is such a change), and a credential when its data plane is revoked.
  */
 #define SHELF_OBJECTS 4096
 #define SHELF_BYTES_MAX ((size_t)64 * 1024 * 1024)
 #define SHELF_CALLERS 4096
-#define CALLER_GOOD_US (2 * US_PER_S)
+#define SHELF_OBJECT_US (10 * US_PER_S)
+#define CALLER_GOOD_US (60 * US_PER_S) /* longer than a poll; a token that ends meanwhile reads so much longer */
+#define WATCH_TRUSTED_US ((int64_t)WATCH_POLL_MS * US_PER_MS + 2 * US_PER_S)
 
 typedef struct ShelfObject {
     Uuid fleet;
     Digest digest;
     Str body;
+    int64_t until_us;
 } ShelfObject;
 
 typedef struct ShelfCaller {
     Digest credential;
-    Uuid fleet;
+    Uuid fleet, data_plane;
     int64_t until_us;
 } ShelfCaller;
+
+/* Replaced whole by the watch; in an arena of its own. */
+typedef struct News {
+    SnapshotRow *heads; /* fleet, seq, jws */
+    size_t head_count;
+    List revoked; /* SnapshotRow */
+} News;
 
 static struct {
     pthread_mutex_t lock;
     Arena *arena;
     ShelfObject *objects;
-    ShelfCaller *callers;
     size_t bytes;
+    ShelfCaller callers[SHELF_CALLERS];
+    News news;
+    int64_t trusted_until_us; /* monotonic; 0: no watch */
 } shelf = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* With the lock held. */
@@ -167,14 +181,25 @@ static void shelf_empty(void)
         shelf.arena = arena_new();
     arena_clear(shelf.arena);
     shelf.objects = NEW(shelf.arena, ShelfObject, SHELF_OBJECTS);
-    shelf.callers = NEW(shelf.arena, ShelfCaller, SHELF_CALLERS);
     shelf.bytes = 0;
 }
 
-static void shelf_forget(void)
+static void shelf_news(const News *news, bool objects_too)
 {
     pthread_mutex_lock(&shelf.lock);
-    shelf_empty();
+    shelf.news = *news;
+    shelf.trusted_until_us = monotonic_us() + WATCH_TRUSTED_US;
+    if (objects_too)
+        shelf_empty();
+    pthread_mutex_unlock(&shelf.lock);
+}
+
+/* The watch ends, or does not reach the database: everybody asks for himself again. */
+static void shelf_distrust(void)
+{
+    pthread_mutex_lock(&shelf.lock);
+    shelf.news = (News){ 0 };
+    shelf.trusted_until_us = 0;
     pthread_mutex_unlock(&shelf.lock);
 }
 
@@ -183,14 +208,35 @@ static size_t place_of(Digest digest, size_t places)
     return ((size_t)digest.b[0] << 16 | (size_t)digest.b[1] << 8 | digest.b[2]) % places;
 }
 
-static void shelf_let_in(const Req *req, Uuid fleet)
+/* The database let this credential in just now. */
+static void shelf_let_in(const Req *req, const Principal *who)
 {
+    ShelfCaller caller = { .credential = req->credential,
+        .fleet = who->fleet,
+        .data_plane = who->id,
+        .until_us = monotonic_us() + CALLER_GOOD_US };
     pthread_mutex_lock(&shelf.lock);
-    if (shelf.callers == NULL)
-        shelf_empty();
-    shelf.callers[place_of(req->credential, SHELF_CALLERS)] =
-        (ShelfCaller){ .credential = req->credential, .fleet = fleet, .until_us = monotonic_us() + CALLER_GOOD_US };
+    shelf.callers[place_of(req->credential, SHELF_CALLERS)] = caller;
     pthread_mutex_unlock(&shelf.lock);
+}
+
+/* With the lock held. */
+static bool is_revoked(const News *news, Uuid data_plane)
+{
+    for (size_t i = 0; i < news->revoked.count; i++)
+        if (uuid_eq(LIST_AT(SnapshotRow, news->revoked, i)->data_plane, data_plane))
+            return true;
+    return false;
+}
+
+/* With the lock held; NULL: the database must say who that is, now or at some time in the next for_us. */
+static const ShelfCaller *shelf_caller(const Req *req, int64_t for_us)
+{
+    const ShelfCaller *caller = &shelf.callers[place_of(req->credential, SHELF_CALLERS)];
+    int64_t now_us = monotonic_us();
+    bool good = now_us < shelf.trusted_until_us && now_us + for_us < caller->until_us &&
+                digest_eq(caller->credential, req->credential) && !is_revoked(&shelf.news, caller->data_plane);
+    return good ? caller : NULL;
 }
 
 static void shelf_put(Uuid fleet, Digest digest, Str body)
@@ -199,8 +245,10 @@ static void shelf_put(Uuid fleet, Digest digest, Str body)
     if (shelf.objects == NULL || shelf.bytes + body.len > SHELF_BYTES_MAX)
         shelf_empty();
     if (body.len <= SHELF_BYTES_MAX / 16) {
-        shelf.objects[place_of(digest, SHELF_OBJECTS)] =
-            (ShelfObject){ .fleet = fleet, .digest = digest, .body = arena_str(shelf.arena, body) };
+        shelf.objects[place_of(digest, SHELF_OBJECTS)] = (ShelfObject){ .fleet = fleet,
+            .digest = digest,
+            .body = arena_str(shelf.arena, body),
+            .until_us = monotonic_us() + SHELF_OBJECT_US };
         shelf.bytes += body.len;
     }
     pthread_mutex_unlock(&shelf.lock);
@@ -208,18 +256,38 @@ static void shelf_put(Uuid fleet, Digest digest, Str body)
 
 static bool shelf_find(Arena *arena, const Req *req, Digest digest, Str *ret_body)
 {
-    bool found = false;
     pthread_mutex_lock(&shelf.lock);
-    if (shelf.objects != NULL) {
-        const ShelfCaller *caller = &shelf.callers[place_of(req->credential, SHELF_CALLERS)];
-        const ShelfObject *object = &shelf.objects[place_of(digest, SHELF_OBJECTS)];
-        found = monotonic_us() < caller->until_us && digest_eq(caller->credential, req->credential) &&
-                object->body.ptr != NULL && digest_eq(object->digest, digest) && uuid_eq(object->fleet, caller->fleet);
-        if (found)
-            *ret_body = arena_str(arena, object->body);
-    }
+    const ShelfCaller *caller = shelf.objects == NULL ? NULL : shelf_caller(req, 0);
+    const ShelfObject *object = caller == NULL ? NULL : &shelf.objects[place_of(digest, SHELF_OBJECTS)];
+    bool found = object != NULL && object->body.ptr != NULL && monotonic_us() < object->until_us &&
+                 digest_eq(object->digest, digest) && uuid_eq(object->fleet, caller->fleet);
+    if (found)
+        *ret_body = arena_str(arena, object->body);
     pthread_mutex_unlock(&shelf.lock);
     return found;
+}
+
+/* The newest manifest of the caller's fleet; its text only when it is newer than `after`. Without news, only for one
+ * who stays known while he waits. */
+static bool shelf_newest(Arena *arena, const Req *req, const ReadIn *asked, SnapshotRow *ret_newest)
+{
+    SnapshotRow newest = { 0 };
+    int64_t after = asked->after_number;
+    pthread_mutex_lock(&shelf.lock);
+    const ShelfCaller *caller = shelf_caller(req, 0);
+    for (size_t i = 0; caller != NULL && i < shelf.news.head_count; i++) {
+        const SnapshotRow *head = &shelf.news.heads[i];
+        if (!uuid_eq(head->fleet, caller->fleet) || head->seq < after || head->jws.ptr == NULL)
+            continue;
+        newest = (SnapshotRow){ .fleet = head->fleet, .seq = head->seq };
+        if (head->seq > after)
+            newest.jws = arena_str(arena, head->jws);
+        else if (shelf_caller(req, asked->limit * US_PER_S) == NULL)
+            newest.seq = 0;
+    }
+    pthread_mutex_unlock(&shelf.lock);
+    *ret_newest = newest;
+    return newest.seq > 0;
 }
 
 /* --- the manifest --- */
@@ -240,7 +308,7 @@ static Err answer_manifest(Ctx *ctx, const Req *req, Reply *reply, const void *r
     ReadIn asked = { 0 };
     TRY(req_query(req, &POLL_FIELDS, &asked));
     bool over = asked.limit == 0 || req_timed_out(req);
-    shelf_let_in(req, ctx->who.fleet);
+    shelf_let_in(req, &ctx->who);
     if (newest.jws.ptr != NULL) {
         reply_raw(reply, "application/jose", newest.jws);
         return OK;
@@ -263,6 +331,21 @@ static Err answer_manifest(Ctx *ctx, const Req *req, Reply *reply, const void *r
         memcpy(heartbeat->manifest.b, newest.digest.ptr, newest.digest.len);
     ctx->state = heartbeat;
     return OK;
+}
+
+/* Newer: the manifest. The same: the call waits on. A heartbeat is the database's word alone. */
+static bool quick_manifest(Ctx *ctx, const Req *req, Reply *reply)
+{
+    ReadIn asked = { 0 };
+    SnapshotRow newest;
+    if (req_query(req, &POLL_FIELDS, &asked).kind != ERR_NONE || asked.limit == 0 ||
+        !shelf_newest(ctx->arena, req, &asked, &newest))
+        return false;
+    if (newest.jws.ptr != NULL)
+        reply_raw(reply, "application/jose", newest.jws);
+    else
+        reply_park(reply, newest.fleet, asked.limit * US_PER_S);
+    return true;
 }
 
 static Err sign_heartbeat(Ctx *ctx, const Req *req, Reply *reply)
@@ -387,7 +470,8 @@ extern const Route SNAPSHOT_ROUTES[];
 const Route SNAPSHOT_ROUTES[] = {
     ROUTE(GET, "/v1/snapshot/manifest", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
         .says = "Wait for a manifest newer than `after`; at the end of the wait a signed heartbeat.",
-        .read = &read_manifest, .prepare = sign_heartbeat, .query = &POLL_FIELDS, .media = "application/jose"),
+        .quick = quick_manifest, .read = &read_manifest, .prepare = sign_heartbeat, .query = &POLL_FIELDS,
+        .media = "application/jose"),
     ROUTE(GET, "/v1/objects/{sha256}", SNAPSHOT_PULL, .credential = CREDENTIAL_DATA_PLANE,
         .says = "A shard or object of the caller's fleet, by the digest of its bytes.", .quick = quick_object,
         .look = look_object, .media = "application/json"),
@@ -417,20 +501,18 @@ struct ManifestWatch {
     Arena *heads_arena;
 };
 
-static int64_t seen(const ManifestWatch *watch, Uuid fleet)
+static const SnapshotRow *known_head(const ManifestWatch *watch, Uuid fleet)
 {
     for (size_t i = 0; i < watch->head_count; i++)
         if (uuid_eq(watch->heads[i].fleet, fleet))
-            return watch->heads[i].seq;
-    return 0;
+            return &watch->heads[i];
+    return NULL;
 }
 
-static Err read_heads(ManifestWatch *watch, Arena *arena, List *ret_heads)
+static int64_t seen(const ManifestWatch *watch, Uuid fleet)
 {
-    _cleanup_(db_lease_release) DbLease lease = { 0 };
-    SnapshotRow in = { 0 };
-    TRY(db_lease(watch->pool, &lease));
-    return db_list(lease.db, arena, &SQL_SNAPSHOT_HEADS, REC(&ROW_FIELDS, &in), &ROW_FIELDS, ret_heads);
+    const SnapshotRow *known = known_head(watch, fleet);
+    return known == NULL ? 0 : known->seq;
 }
 
 static bool heads_moved(const ManifestWatch *watch, List heads)
@@ -441,17 +523,41 @@ static bool heads_moved(const ManifestWatch *watch, List heads)
     return heads.count != watch->head_count;
 }
 
+/* The text of every fleet's newest manifest: read once for all who wait. */
+static Err read_texts(ManifestWatch *watch, Db *db, Arena *arena, List heads)
+{
+    for (size_t i = 0; i < heads.count; i++) {
+        SnapshotRow *head = LIST_AT(SnapshotRow, heads, i);
+        const SnapshotRow *known = known_head(watch, head->fleet);
+        if (known != NULL && known->seq == head->seq)
+            head->jws = arena_str(arena, known->jws);
+        else
+            TRY(db_one(db, arena, &SQL_SNAPSHOT_MANIFEST, REC(&ROW_FIELDS, head), REC(&ROW_FIELDS, head)));
+    }
+    return OK;
+}
+
+static Err read_news(ManifestWatch *watch, Arena *arena, List *ret_heads, List *ret_revoked)
+{
+    _cleanup_(db_lease_release) DbLease lease = { 0 };
+    SnapshotRow in = { 0 };
+    TRY(db_lease(watch->pool, &lease));
+    TRY(db_list(lease.db, arena, &SQL_SNAPSHOT_REVOKED, REC(&ROW_FIELDS, &in), &ROW_FIELDS, ret_revoked));
+    TRY(db_list(lease.db, arena, &SQL_SNAPSHOT_HEADS, REC(&ROW_FIELDS, &in), &ROW_FIELDS, ret_heads));
+    return read_texts(watch, lease.db, arena, *ret_heads);
+}
+
 static Err wake_who_waits(ManifestWatch *watch)
 {
-    List heads = { 0 };
+    List heads = { 0 }, revoked = { 0 };
     Arena *arena = arena_new();
-    Err err = read_heads(watch, arena, &heads);
+    Err err = read_news(watch, arena, &heads, &revoked);
     if (err.kind != ERR_NONE) {
         arena_free(&arena);
         return FAIL(ERR_UNAVAILABLE, "heads-unread", "The newest manifests could not be read.");
     }
-    if (heads_moved(watch, heads))
-        shelf_forget();
+    const News news = { .heads = heads.items, .head_count = heads.count, .revoked = revoked };
+    shelf_news(&news, heads_moved(watch, heads));
     for (size_t i = 0; i < heads.count; i++) {
         const SnapshotRow *head = LIST_AT(SnapshotRow, heads, i);
         if (head->seq > seen(watch, head->fleet))
@@ -474,6 +580,8 @@ static void *watch_thread(void *arg)
         if (err.kind != ERR_NONE && well)
             log_err("waiting data planes are not woken", err);
         well = err.kind == ERR_NONE;
+        if (!well)
+            shelf_distrust();
         if (listener_wait(watch->listener, WATCH_POLL_MS, &notified).kind != ERR_NONE) {
             struct timespec pause = { .tv_nsec = 200000000 };
             nanosleep(&pause, NULL);
@@ -484,7 +592,7 @@ static void *watch_thread(void *arg)
 
 Err manifest_watch_start(const PoolOptions *options, Pool *pool, Dispatch *dispatch, ManifestWatch **ret_watch)
 {
-    static const char *const channels[] = { "reeve_manifest" };
+    static const char *const channels[] = { "reeve_manifest", "reeve_publish" }; /* a revocation asks for publishing */
     Listener *listener = NULL;
     TRY(listener_open(options, channels, COUNT_OF(channels), &listener));
     Arena *arena = arena_new();
@@ -509,6 +617,7 @@ void manifest_watch_stop(ManifestWatch **ret_watch)
     if (eventfd_write(listener_wake_fd(watch->listener), 1) < 0)
         log_warn("the waking thread could not be woken", LOG_INT("fd", listener_wake_fd(watch->listener)));
     pthread_join(watch->thread, NULL);
+    shelf_distrust();
     listener_free(&watch->listener);
     arena_free(&watch->heads_arena);
     Arena *arena = watch->arena;

@@ -372,22 +372,39 @@ static Err run_route(Call *call, Ctx *ctx)
     const Route *route = call->req.route;
     if (route->no_tenant)
         return route->look(ctx, &call->req, &call->reply);
-    if (route->quick != NULL && route->quick(ctx, &call->req, &call->reply))
-        return OK;
     Pool *pool = dispatch_pool(call->dispatch, route->role);
     return route->commit != NULL ? run_change(call, ctx, pool) : run_get(call, ctx, pool);
 }
 
-Err call_steps(Call *call)
+static Ctx ctx_of(const Call *call)
 {
-    const Route *route = call->req.route;
-    Ctx ctx = { .arena = call->arena,
+    return (Ctx){ .arena = call->arena,
         .world = dispatch_world(call->dispatch),
         .now = time_now(),
         .if_match = call->req.if_match,
         .request_id = call->request_id };
+}
+
+static void settle_status(Call *call)
+{
+    if (call->reply.status == 0)
+        call->reply.status = call->reply.empty ? 204 : call->req.route->status > 0 ? call->req.route->status : 200;
+}
+
+Err call_steps(Call *call)
+{
+    Ctx ctx = ctx_of(call);
     Err err = run_route(call, &ctx);
-    if (err.kind == ERR_NONE && call->reply.status == 0)
-        call->reply.status = call->reply.empty ? 204 : route->status > 0 ? route->status : 200;
+    if (err.kind == ERR_NONE)
+        settle_status(call);
     return err;
+}
+
+bool call_quick(Call *call)
+{
+    Ctx ctx = ctx_of(call);
+    if (!call->req.route->quick(&ctx, &call->req, &call->reply))
+        return false;
+    settle_status(call);
+    return true;
 }
