@@ -112,7 +112,7 @@ static Err run_program(Cli *cli)
 {
     Str gateway = cli_option(cli, "gateway"), key;
     if (gateway.ptr == NULL)
-        gateway = str_from_c(getenv("REEVE_GATEWAY_URL"));
+        gateway = str_from_c(getenv("REEVE_GATEWAY"));
     if (cli->rest_count == 0 || gateway.len == 0)
         return FAIL(ERR_INVALID, "usage", "usage: reeve run --gateway URL -- PROGRAM [ARGUMENTS]");
     TRY(mint_key(cli, &key));
@@ -177,7 +177,7 @@ static const Option API_OPTIONS[] = {
     { 0 },
 };
 static const Option RUN_OPTIONS[] = {
-    { "gateway", "URL", "address of the gateway (or REEVE_GATEWAY_URL)", NULL, OPTION_TEXT, false },
+    { "gateway", "URL", "address of the gateway (or REEVE_GATEWAY)", NULL, OPTION_TEXT, false },
     { "ttl", "DURATION", "how long the key lives at most (8h)", NULL, OPTION_DURATION, false },
     { 0 },
 };

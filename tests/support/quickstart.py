@@ -214,7 +214,7 @@ export PATH="{self.path('bin')}:$PATH"
 export XDG_CONFIG_HOME="{self.path('cli')}"
 export ADMIN="{self.url('reeved')}" GATEWAY="{self.url('gateway')}" PROVIDER="{self.url('provider')}"
 export AUTH="{self.path('acme.auth')}" OPERATOR="{self.path('operator.token')}" FLEET="{self.state['fleet']}"
-export REEVE_GATEWAY_URL="$GATEWAY" REEVE_CONTEXT=acme
+export REEVE_GATEWAY="$GATEWAY" REEVE_CONTEXT=acme
 """, mode=0o644)
 
     def provider(self):
