@@ -427,6 +427,18 @@ static void test_a_report_is_the_same_from_days_and_from_hours(void **state)
         }
 }
 
+static void test_a_new_day_locks_nobody_out(void **state)
+{
+    (void)state;
+    Str locks = pg_sql(arena, &database, "super",
+        "begin; select ledger.partition_make('2031-01-01'); select 'locked ' || count(*) from pg_locks where mode = "
+        "'AccessExclusiveLock' and relation in ('ledger.event'::regclass, 'ledger.attempt'::regclass, "
+        "'ledger.unit'::regclass, 'ledger.charge'::regclass); select 'keys ' || count(*) from pg_constraint where "
+        "conrelid = 'ledger.event_20310101'::regclass and contype = 'p'; rollback");
+    assert_true(str_contains(locks, STR("locked 0")));
+    assert_true(str_contains(locks, STR("keys 1")));
+}
+
 /* What the check says of one thing: "0" when it is in order. */
 static Str found(const char *wanted)
 {
@@ -513,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_a_table_that_would_end_early_is_refused),
         cmocka_unit_test(test_quantities_beyond_64_bits_are_summed_exactly),
         cmocka_unit_test(test_a_report_is_the_same_from_days_and_from_hours),
+        cmocka_unit_test(test_a_new_day_locks_nobody_out),
         cmocka_unit_test(test_the_account_is_checked_and_each_fault_is_seen),
         cmocka_unit_test(test_bad_questions_are_answered_with_what_is_wrong),
         cmocka_unit_test(test_real_lists_are_taken_whole),
