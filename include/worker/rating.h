@@ -7,15 +7,13 @@
 
 #include "ledger/rating.h"
 
-#define RATING_IDLE_MS 100        /* between turns that found nothing */
-#define RATING_BOOK_CHECK_MS 1000 /* how soon a changed price book is used */
+#define RATING_IDLE_MS 100 /* between turns that found nothing */
 #define LEDGER_DAYS_AHEAD 3
 #define LEDGER_KEEPING_S 600
 
 typedef struct RatingWorker {
-    Pool *pool;      /* role worker */
-    PriceBook *book; /* freed by rating_worker_release */
-    int64_t book_checked_us;
+    Pool *pool;            /* role worker */
+    PriceBook *book;       /* freed by rating_worker_release */
     int64_t events, lines; /* since the start */
 } RatingWorker;
 

@@ -12,9 +12,7 @@ void rating_worker_release(RatingWorker *worker)
 
 static Err book_refresh(RatingWorker *worker, Db *db, Arena *arena)
 {
-    int64_t now_us = monotonic_us();
-    if (worker->book != NULL && now_us - worker->book_checked_us < RATING_BOOK_CHECK_MS * US_PER_MS)
-        return OK;
+    /* In every turn: an event that came right after an import must not be rated by the book before it. */
     int64_t revision;
     TRY(price_book_revision_now(db, arena, STR("cost"), &revision));
     if (worker->book == NULL || price_book_revision(worker->book) != revision) {
@@ -23,7 +21,6 @@ static Err book_refresh(RatingWorker *worker, Db *db, Arena *arena)
         price_book_free(&worker->book);
         worker->book = book;
     }
-    worker->book_checked_us = now_us;
     return OK;
 }
 

@@ -100,7 +100,9 @@ class Revoke(Scene):
         """A parser of the text format: one HELP and TYPE a name, before its samples; names and numbers in shape."""
         def lines():
             return http_call(self.stack.port("reeved"), "GET", "/metrics").text.splitlines()
-        self.until(lambda: any(line.startswith("reeved_publish_waiting ") for line in lines()), "the numbers of the database")
+        def manifests():
+            return sum(float(line.rsplit(" ", 1)[1]) for line in lines() if line.startswith("reeved_manifests_total"))
+        self.until(lambda: manifests() >= 1, "the numbers of the database")
         types, values = {}, {}
         for line in lines():
             if line.startswith("# HELP "):
