@@ -444,6 +444,8 @@ void figures_print(const char *bench, const Figure *figures, size_t count)
             figures[i].value, figures[i].unit);
         if (figures[i].goal > 0)
             printf(",\"goal\":%.4g", figures[i].goal);
+        else
+            printf(",\"goal\":null");
         printf(",\"better\":\"%s\"}", figures[i].better);
     }
     printf("]}\n");
